@@ -1,0 +1,128 @@
+//! A run file, resolved: plugins built, defaults filled in.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::train::TrainingParams;
+use crate::{CellFilter, EncoderSource, Kind, Metric, Objective, OutputFormat, Prober, Result, Task, hash_path};
+
+/// A plugin as one item of a run file uses it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Component {
+    /// The kind of plugin.
+    pub kind: Kind,
+    /// The registered name.
+    #[serde(rename = "use")]
+    pub id: String,
+    /// The plugin's code version.
+    pub version: u32,
+    /// The name in the tables.
+    pub label: String,
+    /// All parameters, defaults included, paths absolute.
+    pub params: Value,
+    /// JSON pointers into `params` of the values that are paths.
+    pub paths: Vec<(String, PathBuf)>,
+}
+
+impl Component {
+    /// Everything about the component that can change a number: paths are replaced by the hash of what they hold.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn identity(&self, hashes: &mut dyn FnMut(&std::path::Path) -> Result<String>) -> Result<Value> {
+        let mut params = self.params.clone();
+        for (pointer, path) in &self.paths {
+            if let Some(value) = params.pointer_mut(pointer) {
+                *value = Value::String(format!("sha256:{}", hashes(path)?));
+            }
+        }
+        Ok(json!({"kind": self.kind, "use": self.id, "version": self.version, "params": params}))
+    }
+
+    /// The content hash of every path among the parameters, for the manifest.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn inputs(&self) -> Result<Vec<(PathBuf, String)>> {
+        self.paths.iter().map(|(_, path)| Ok((path.clone(), hash_path(path)?))).collect()
+    }
+}
+
+/// An encoder of a run.
+#[derive(Clone)]
+pub struct EncoderItem {
+    /// How the run file names it.
+    pub component: Component,
+    /// The model, not loaded.
+    pub source: Arc<dyn EncoderSource>,
+}
+
+/// A training before probing.
+#[derive(Clone)]
+pub struct Adaptation {
+    /// The label in the tables; `none` for the encoder as it is.
+    pub label: String,
+    /// The objective and its recipe; empty for `none`.
+    pub recipe: Option<(Component, Arc<dyn Objective>, TrainingParams)>,
+}
+
+/// A task of a run.
+#[derive(Clone)]
+pub struct TaskItem {
+    /// How the run file names it.
+    pub component: Component,
+    /// The task.
+    pub task: Arc<dyn Task>,
+}
+
+/// A prober of a run.
+#[derive(Clone)]
+pub struct ProberItem {
+    /// How the run file names it.
+    pub component: Component,
+    /// The prober.
+    pub prober: Arc<dyn Prober>,
+}
+
+/// A metric of a run.
+#[derive(Clone)]
+pub struct MetricItem {
+    /// How the run file names it.
+    pub component: Component,
+    /// The metric.
+    pub metric: Arc<dyn Metric>,
+}
+
+/// A run file with every plugin built and every default filled in.
+#[derive(Clone)]
+pub struct Resolved {
+    /// The run's name.
+    pub name: String,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// The encoders.
+    pub encoders: Vec<EncoderItem>,
+    /// The adaptations.
+    pub adapt: Vec<Adaptation>,
+    /// The tasks.
+    pub tasks: Vec<TaskItem>,
+    /// The probers.
+    pub probers: Vec<ProberItem>,
+    /// Probers that ask no model, reported beside.
+    pub baselines: Vec<ProberItem>,
+    /// The metrics.
+    pub metrics: Vec<MetricItem>,
+    /// Cells to keep; all if empty.
+    pub include: Vec<CellFilter>,
+    /// Cells to leave out.
+    pub exclude: Vec<CellFilter>,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// The formats of the result tables.
+    pub formats: Vec<OutputFormat>,
+    /// The run file as it was read, after overrides.
+    pub document: Value,
+}

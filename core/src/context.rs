@@ -1,0 +1,88 @@
+//! What the host hands to every plugin call: seed, progress, cancellation, a place for warnings.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::{Error, Result, Seed};
+
+/// Receives what a run does while it does it. Implemented by whoever shows it to a person.
+pub trait Progress: Send + Sync {
+    /// A job begins; `index` counts from 0 over `total` jobs of the plan.
+    fn job_started(&self, index: usize, total: usize, label: &str);
+    /// `done` of `total` units (`"sentences"`, `"steps"`) of the current phase are finished.
+    fn advanced(&self, phase: &str, done: usize, total: usize);
+    /// A job ended; `error` is its message if it failed, `reused` says that an earlier run had finished it.
+    fn job_finished(&self, index: usize, label: &str, error: Option<&str>, reused: bool);
+    /// Something a person should know that does not stop the run.
+    fn warning(&self, message: &str);
+}
+
+/// A [`Progress`] that shows nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn job_started(&self, _: usize, _: usize, _: &str) {}
+    fn advanced(&self, _: &str, _: usize, _: usize) {}
+    fn job_finished(&self, _: usize, _: &str, _: Option<&str>, _: bool) {}
+    fn warning(&self, _: &str) {}
+}
+
+/// A flag that asks a run to stop at the next safe point. Clones share it.
+#[derive(Debug, Default, Clone)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the run to stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The shared flag itself, for signal handlers.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+/// What a plugin call may use besides its arguments. Nothing is global.
+pub struct CallContext<'a> {
+    /// Root of all randomness of this call.
+    pub seed: Seed,
+    /// Where progress goes.
+    pub progress: &'a dyn Progress,
+    /// Whether to stop.
+    pub cancel: Cancel,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> CallContext<'a> {
+    /// A context for one job.
+    pub fn new(seed: Seed, progress: &'a dyn Progress, cancel: Cancel) -> Self {
+        Self { seed, progress, cancel, warnings: Mutex::new(Vec::new()) }
+    }
+
+    /// Records a warning: it is shown, and kept in the job's record.
+    pub fn warn(&self, message: impl Into<String>) {
+        let message = message.into();
+        self.progress.warning(&message);
+        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message);
+    }
+
+    /// Returns [`Error::Cancelled`] if the run was asked to stop.
+    ///
+    /// # Errors
+    /// When a stop was requested.
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.is_requested() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// The warnings recorded so far, in order.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,226 @@
+//! Encoders: language models that turn tokens into vectors.
+
+use std::path::Path;
+
+use candle_core::{Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::{CallContext, Error, Result, Seed, TokenBatch, Tokenization};
+
+/// A language model, loaded.
+pub trait Encoder: Send + Sync {
+    /// What the model is and what it can give.
+    fn info(&self) -> &EncoderInfo;
+
+    /// Turns texts into one packed batch, special tokens included.
+    ///
+    /// # Errors
+    /// If the tokenizer fails or the length limit leaves no room for the special tokens.
+    fn tokenize(&self, texts: &[&str], how: Tokenization) -> Result<TokenBatch>;
+
+    /// The vocabulary pieces of a text, without special tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    fn pieces(&self, text: &str) -> Result<Vec<u32>>;
+
+    /// Runs the model without dropout and returns only what is wanted.
+    ///
+    /// # Errors
+    /// If something is wanted that [`EncoderInfo`] does not offer, or a sequence is longer than the model allows.
+    fn encode(&self, tokens: &TokenBatch, want: &Want, cx: &CallContext<'_>) -> Result<EncoderOutput>;
+
+    /// The handle for training, if the encoder has one.
+    fn trainable(&self) -> Option<&dyn Trainable> {
+        None
+    }
+}
+
+/// A model that is known but not loaded: what a plan is checked against before any weight is read.
+pub trait EncoderSource: Send + Sync {
+    /// What the model is and what it can give, read from its configuration and the header of its weights.
+    fn info(&self) -> &EncoderInfo;
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// If tensors are missing or malformed.
+    fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>>;
+
+    /// The same family reading another folder in Hugging Face layout: how an adapted checkpoint is opened.
+    ///
+    /// # Errors
+    /// If the folder is not a checkpoint of this family.
+    fn at(&self, folder: &Path) -> Result<Box<dyn EncoderSource>>;
+}
+
+/// What training needs from an encoder.
+pub trait Trainable: Send + Sync {
+    /// Every variable that gradients may change, in a fixed order.
+    fn variables(&self) -> Vec<Variable>;
+
+    /// Runs the model and keeps the graph. `dropout` seeds all dropout masks of this pass; `None` switches dropout off.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput>;
+
+    /// Writes weights, configuration and tokenizer in Hugging Face layout into an existing folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn save(&self, folder: &Path) -> Result<()>;
+}
+
+/// A trainable tensor.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// The tensor.
+    pub var: Var,
+    /// Whether it is a bias or a normalisation gain, which most recipes leave out of weight decay.
+    pub is_bias_or_norm: bool,
+}
+
+/// A mask token and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskToken {
+    /// Its text, `[MASK]` in BERT.
+    pub text: String,
+    /// Its vocabulary id.
+    pub id: u32,
+}
+
+/// What an encoder is and can give.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderInfo {
+    /// Registered name of the plugin.
+    pub family: String,
+    /// Number of transformer blocks; hidden states are numbered `0..=layers`.
+    pub layers: usize,
+    /// Width of a hidden state.
+    pub hidden: usize,
+    /// Attention heads a block.
+    pub heads: usize,
+    /// Vocabulary entries.
+    pub vocab: usize,
+    /// Longest sequence in tokens, special tokens included.
+    pub max_length: usize,
+    /// The mask token, if the tokenizer has one.
+    pub mask: Option<MaskToken>,
+    /// Whether the tokenizer lower-cases.
+    pub lowercase: bool,
+    /// How the casing was decided.
+    pub casing_source: String,
+    /// Whether the checkpoint has a pooler.
+    pub pooler: bool,
+    /// Whether the checkpoint has a masked-language-model head.
+    pub mlm_head: bool,
+    /// Whether the weights are drawn from the seed instead of read.
+    pub random_init: bool,
+    /// Things a person should know about this checkpoint.
+    pub warnings: Vec<String>,
+}
+
+impl EncoderInfo {
+    /// Turns a layer number, where negative numbers count from the end, into `0..=layers`.
+    ///
+    /// # Errors
+    /// If the model has no such layer.
+    pub fn layer(&self, layer: i64) -> Result<usize> {
+        let count = i64::try_from(self.layers).unwrap_or(i64::MAX) + 1;
+        let index = if layer < 0 { layer + count } else { layer };
+        if (0..count).contains(&index) {
+            Ok(usize::try_from(index).expect("the index was checked to be in range"))
+        } else {
+            Err(Error::Config(format!("layer {layer} does not exist: the model has hidden states 0 to {} (or -{count} to -1)", self.layers)))
+        }
+    }
+}
+
+/// Which rows of logits are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogitRows {
+    /// Every token.
+    All,
+    /// These packed positions only: the head is by far the widest product of a small model.
+    At(Vec<usize>),
+}
+
+/// What is wanted from one pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Want {
+    /// Hidden states of these layers, `0..=layers`.
+    pub hidden: Vec<usize>,
+    /// Attention probabilities of every block.
+    pub attentions: bool,
+    /// The pooler's output.
+    pub pooled: bool,
+    /// Masked-language-model logits.
+    pub mlm_logits: Option<LogitRows>,
+}
+
+impl Want {
+    /// One hidden state.
+    pub fn layer(layer: usize) -> Self {
+        Self { hidden: vec![layer], ..Self::default() }
+    }
+
+    /// Logits of the masked-language-model head at the given packed positions.
+    pub fn mlm_at(positions: Vec<usize>) -> Self {
+        Self { mlm_logits: Some(LogitRows::At(positions)), ..Self::default() }
+    }
+}
+
+/// What one pass gave. Tensors are `f32`.
+#[derive(Debug, Clone, Default)]
+pub struct EncoderOutput {
+    /// The wanted hidden states as pairs of layer and `(tokens, hidden)`, in the order wanted.
+    pub hidden: Vec<(usize, Tensor)>,
+    /// Attention probabilities: for each block, for each sequence, `(heads, query, key)`.
+    pub attentions: Vec<Vec<Tensor>>,
+    /// Pooler output `(batch, hidden)`.
+    pub pooled: Option<Tensor>,
+    /// Logits `(rows, vocab)`, rows in the order wanted.
+    pub mlm_logits: Option<Tensor>,
+}
+
+impl EncoderOutput {
+    /// The hidden state of a layer that was wanted.
+    ///
+    /// # Errors
+    /// If that layer was not wanted.
+    pub fn layer(&self, layer: usize) -> Result<&Tensor> {
+        self.hidden
+            .iter()
+            .find(|(index, _)| *index == layer)
+            .map(|(_, tensor)| tensor)
+            .ok_or_else(|| Error::Unsupported(format!("hidden state {layer} was not returned by the encoder")))
+    }
+
+    /// The logits, if they were wanted.
+    ///
+    /// # Errors
+    /// If the encoder did not return them.
+    pub fn mlm_logits(&self) -> Result<&Tensor> {
+        self.mlm_logits.as_ref().ok_or_else(|| Error::Unsupported("masked-language-model logits were not returned by the encoder".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negative_layers_count_from_the_end() {
+        let info = EncoderInfo {
+            family: "bert".into(), layers: 6, hidden: 8, heads: 2, vocab: 10, max_length: 16, mask: None, lowercase: true,
+            casing_source: String::new(), pooler: false, mlm_head: false, random_init: false, warnings: vec![],
+        };
+        assert_eq!(info.layer(-1).unwrap(), 6);
+        assert_eq!(info.layer(-7).unwrap(), 0);
+        assert_eq!(info.layer(0).unwrap(), 0);
+        assert!(info.layer(7).unwrap_err().to_string().contains("hidden states 0 to 6"));
+    }
+}

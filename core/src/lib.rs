@@ -1,0 +1,61 @@
+//! What things are and how a run runs.
+//!
+//! The five traits ([`Encoder`], [`Prober`], [`Objective`], [`Task`], [`Metric`]), the tables they exchange, the plan of a
+//! run, its store on disk, its training loop and its statistics.
+//!
+//! **Invariant:** this crate knows no plugin, no run-file syntax and no terminal. Whoever runs it hands in the objects and
+//! receives progress through callbacks.
+//!
+//! # Words for shapes
+//!
+//! `batch` sequences, `seq` positions of a padded sequence, `tokens` positions of a packed batch, `hidden` width of a
+//! hidden state, `heads` attention heads, `query` and `key` positions of an attention, `vocab` entries of a vocabulary,
+//! `layers` hidden states (0 is the embedding output, `layers` the last block). Shapes are written `(tokens, hidden)`.
+#![deny(missing_docs)]
+
+mod check;
+mod component;
+mod context;
+mod encoder;
+mod error;
+mod frame;
+mod hash;
+mod launch;
+mod manifest;
+mod metric;
+mod objective;
+mod params;
+mod plan;
+mod prober;
+mod registration;
+mod run;
+mod seed;
+pub mod statistics;
+mod store;
+pub mod table;
+mod task;
+mod tokens;
+pub mod train;
+
+pub use component::{Adaptation, Component, EncoderItem, MetricItem, ProberItem, Resolved, TaskItem};
+pub use context::{CallContext, Cancel, Progress, Quiet};
+pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, LogitRows, MaskToken, Trainable, Variable, Want};
+pub use error::{Error, Result};
+pub use frame::{Column, ColumnType, FrameSchema};
+pub use hash::{ContentHash, hash_bytes, hash_json, hash_path};
+pub use launch::{RunOptions, RunSummary};
+pub use manifest::{JobRecord, Manifest};
+pub use metric::Metric;
+pub use objective::{BatchSource, Objective, Targets, TrainingBatch};
+pub use params::{ExistingFile, ExistingFiles, ExistingFolder, PathKind, schema_of};
+pub use plan::{Cell, CellFilter, Job, JobId, JobKind, OutputFormat, Plan, PlanRequest};
+pub use prober::{Needs, Prober};
+pub use registration::{Build, BuildContext, Kind, Registration};
+pub use run::run;
+pub use seed::{Random, Seed};
+pub use store::{JobFolder, Store, write_atomically};
+pub use task::{Examples, Task};
+pub use tokens::{TokenBatch, Tokenization};
+
+// Plugins name these through the core, so that one version of each is in a build.
+pub use {candle_core, inventory, polars, schemars, serde, serde_json};

@@ -1,0 +1,71 @@
+//! Probers: ways of asking an encoder.
+
+use polars::prelude::DataFrame;
+
+use crate::{CallContext, Encoder, EncoderInfo, Error, Examples, Result};
+
+/// A way of asking. It knows nothing of how answers are scored.
+pub trait Prober: Send + Sync {
+    /// What the prober asks of an encoder; checked before any weight is loaded.
+    fn needs(&self) -> Needs;
+
+    /// Asks, and returns [`crate::table::PREDICTIONS`], one row an example in the order of the examples.
+    ///
+    /// `encoders` has as many entries as [`Needs::encoders`] says.
+    ///
+    /// # Errors
+    /// If the encoder fails or the examples cannot be asked.
+    fn probe(&self, encoders: &[&dyn Encoder], examples: &Examples, cx: &CallContext<'_>) -> Result<DataFrame>;
+}
+
+/// What a prober or an objective asks of an encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// How many encoders: 0 for a baseline, 1 for most.
+    pub encoders: usize,
+    /// A mask token.
+    pub mask_token: bool,
+    /// A masked-language-model head.
+    pub mlm_head: bool,
+    /// A pooler.
+    pub pooler: bool,
+    /// These hidden states, negative numbers counting from the end.
+    pub layers: Vec<i64>,
+    /// A seed: its answers are drawn, so they depend on the seed of the run.
+    pub randomness: bool,
+}
+
+impl Needs {
+    /// Nothing: a baseline that asks no model.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// One encoder.
+    pub fn one_encoder() -> Self {
+        Self { encoders: 1, ..Self::default() }
+    }
+
+    /// Everything here that the encoder cannot give, as sentences.
+    pub fn unmet(&self, info: &EncoderInfo) -> Vec<String> {
+        let mut unmet = Vec::new();
+        if self.encoders == 0 {
+            return unmet;
+        }
+        if self.mlm_head && !info.mlm_head {
+            unmet.push("it needs a masked-language-model head (`cls.predictions.*`), which the checkpoint does not have".to_owned());
+        }
+        if self.mask_token && info.mask.is_none() {
+            unmet.push("it needs a mask token, which the tokenizer does not have".to_owned());
+        }
+        if self.pooler && !info.pooler {
+            unmet.push("it needs a pooler (`pooler.dense.*`), which the checkpoint does not have".to_owned());
+        }
+        for &layer in &self.layers {
+            if let Err(Error::Config(message)) = info.layer(layer) {
+                unmet.push(message);
+            }
+        }
+        unmet
+    }
+}

@@ -1,0 +1,269 @@
+//! The run folder: files appear whole or not at all, and a finished job is never run again.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use polars::prelude::{
+    CsvWriter, DataFrame, DataType, IntoColumn, IpcWriter, NamedFrom, ParquetReader, ParquetWriter, SerReader, SerWriter, Series,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, JobId, OutputFormat, Result};
+
+/// Writes a file by temporary file, fsync and rename, so that a reader sees all of it or none, whenever the process dies.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    // Temporary files are private by default; results are as readable as the user's mask makes other files.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(path).map_err(|error| Error::io(path)(error.error))?;
+    sync_folder(folder)
+}
+
+/// Makes a rename inside the folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+}
+
+/// A run folder, locked for this process.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    // Held for as long as the store lives; the system releases it when the process dies.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens or makes a run folder, checks that it can be written and locks it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process uses it.
+    pub fn open(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).map_err(Error::io(root))?;
+        let path = root.join(".lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked(root.to_owned())),
+            // A file system without locks: renames still keep every file whole.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+        }
+        remove_leftovers(root)?;
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// The run folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a job.
+    pub fn job(&self, id: &JobId) -> JobFolder {
+        JobFolder { jobs: self.root.join("jobs").join(&id.0), checkpoints: self.root.join("checkpoints").join(&id.0) }
+    }
+
+    /// Writes a JSON file of the run folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        write_json(&self.root.join(name), value)
+    }
+
+    /// Writes a table in the given formats; `name` may contain folders.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_table(&self, name: &str, frame: &DataFrame, formats: &[OutputFormat]) -> Result<()> {
+        for format in formats {
+            match format {
+                OutputFormat::Parquet => write_parquet(&self.root.join(format!("{name}.parquet")), frame)?,
+                OutputFormat::Csv => write_csv(&self.root.join(format!("{name}.csv")), frame)?,
+                OutputFormat::Ipc => write_atomically(&self.root.join(format!("{name}.arrow")), |file| {
+                    IpcWriter::new(file).finish(&mut frame.clone())?;
+                    Ok(())
+                })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes temporary files that a killed process left behind. They were never part of a result.
+fn remove_leftovers(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.map_err(Error::io(&path))?;
+        } else if entry.file_type().map_err(Error::io(&path))?.is_dir() {
+            remove_leftovers(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a job keeps.
+#[derive(Debug, Clone)]
+pub struct JobFolder {
+    jobs: PathBuf,
+    checkpoints: PathBuf,
+}
+
+impl JobFolder {
+    /// The record of the job if it is finished: exactly when `job.json` is in place.
+    ///
+    /// # Errors
+    /// If the record is there but is not one.
+    pub fn record<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let path = self.jobs.join("job.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::data(&path, None, format!("not a job record ({error}); remove the folder to run the job again"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(path)(error)),
+        }
+    }
+
+    /// Marks the job as finished.
+    ///
+    /// # Errors
+    /// If the record cannot be written.
+    pub fn finish(&self, record: &impl Serialize) -> Result<()> {
+        write_json(&self.jobs.join("job.json"), record)
+    }
+
+    /// Writes a table of the job.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_table(&self, name: &str, frame: &DataFrame) -> Result<()> {
+        write_parquet(&self.jobs.join(format!("{name}.parquet")), frame)
+    }
+
+    /// Reads a table of the job.
+    ///
+    /// # Errors
+    /// If it is not there or malformed.
+    pub fn read_table(&self, name: &str) -> Result<DataFrame> {
+        let path = self.jobs.join(format!("{name}.parquet"));
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        ParquetReader::new(file).finish().map_err(|error| Error::data(&path, None, format!("not a Parquet table ({error})")))
+    }
+
+    /// Where the job's checkpoints lie.
+    pub fn checkpoints(&self) -> &Path {
+        &self.checkpoints
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io(path)))
+}
+
+fn write_parquet(path: &Path, frame: &DataFrame) -> Result<()> {
+    write_atomically(path, |file| {
+        ParquetWriter::new(file).finish(&mut frame.clone())?;
+        Ok(())
+    })
+}
+
+/// CSV has no lists: their items are joined by ` || `, as MedLAMA writes them.
+fn write_csv(path: &Path, frame: &DataFrame) -> Result<()> {
+    let mut flat = frame.clone();
+    for column in frame.columns() {
+        if let DataType::List(_) = column.dtype() {
+            let lists = column.list()?;
+            let joined: Vec<Option<String>> = (0..lists.len())
+                .map(|row| match lists.get_as_series(row) {
+                    None => Ok(None),
+                    Some(cell) => {
+                        let items = cell.cast(&DataType::String)?;
+                        Ok(Some(items.str()?.iter().flatten().collect::<Vec<_>>().join(" || ")))
+                    }
+                })
+                .collect::<Result<_>>()?;
+            flat.with_column(Series::new(column.name().clone(), joined).into_column())?;
+        }
+    }
+    write_atomically(path, |file| {
+        CsvWriter::new(file).finish(&mut flat)?;
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::df;
+
+    use super::*;
+
+    #[test]
+    fn two_processes_cannot_share_a_run_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("another lmprobe process is using this run folder"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_json(&path, &1).unwrap();
+        let result = write_atomically(&path, |file| {
+            file.write_all(b"half").unwrap();
+            Err(Error::Cancelled)
+        });
+        assert!(result.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");
+    }
+
+    #[test]
+    fn a_job_is_finished_exactly_when_its_record_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let job = store.job(&JobId("a".into()));
+        job.write_table("predictions", &df!["x" => [1i64]].unwrap()).unwrap();
+        assert_eq!(job.record::<u32>().unwrap(), None);
+        job.finish(&7).unwrap();
+        assert_eq!(job.record::<u32>().unwrap(), Some(7));
+        assert_eq!(job.read_table("predictions").unwrap().height(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("jobs")).unwrap();
+        fs::write(folder.path().join("jobs/.tmp-abc"), "half").unwrap();
+        let _store = Store::open(folder.path()).unwrap();
+        assert!(!folder.path().join("jobs/.tmp-abc").exists());
+    }
+
+    #[test]
+    fn csv_joins_lists() {
+        let folder = tempfile::tempdir().unwrap();
+        let frame = crate::table::frame_of(vec![
+            crate::table::texts_column("a", &[vec!["x".to_owned(), "y".to_owned()], vec![]]),
+            crate::table::reals_column("b", &[vec![1.5], vec![2.0, 3.0]]),
+        ])
+        .unwrap();
+        let path = folder.path().join("t.csv");
+        write_csv(&path, &frame).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a,b\nx || y,1.5\n\"\",2.0 || 3.0\n");
+    }
+}

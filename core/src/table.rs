@@ -1,0 +1,225 @@
+//! Every table of a run, documented in one place.
+
+use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
+
+use crate::{Column, ColumnType, FrameSchema, Result};
+
+const fn column(name: &'static str, kind: ColumnType, nullable: bool, doc: &'static str) -> Column {
+    Column { name, kind, nullable, doc }
+}
+
+/// What a task asks.
+pub const EXAMPLES: FrameSchema = FrameSchema {
+    name: "examples",
+    doc: "One row a question.",
+    columns: &[
+        column("example_id", ColumnType::Text, false, "Stable identifier, unique in the task."),
+        column("relation", ColumnType::Text, false, "The relation asked for; macro averages are over these."),
+        column("subject", ColumnType::Text, false, "The entity asked about."),
+        column("prompt", ColumnType::Text, false, "The question with the subject filled in and `[Y]` where the object stands."),
+        column("golds", ColumnType::Texts, false, "Every right answer."),
+        column("pool", ColumnType::Text, false, "The candidate pool to answer from."),
+    ],
+};
+
+/// What a task allows as answers.
+pub const CANDIDATES: FrameSchema = FrameSchema {
+    name: "candidates",
+    doc: "One row a candidate of a pool, in ascending byte order of the names.",
+    columns: &[
+        column("pool", ColumnType::Text, false, "The pool."),
+        column("name", ColumnType::Text, false, "The candidate."),
+    ],
+};
+
+/// What a prober answers.
+pub const PREDICTIONS: FrameSchema = FrameSchema {
+    name: "predictions",
+    doc: "One row a question, in the order of the examples.",
+    columns: &[
+        column("example_id", ColumnType::Text, false, "The question."),
+        column("relation", ColumnType::Text, false, "Its relation."),
+        column("subject", ColumnType::Text, false, "Its subject."),
+        column("golds", ColumnType::Texts, false, "Every right answer."),
+        column("rank", ColumnType::Count, true, "Rank of the best right answer among all candidates, from 1; empty if none is in the pool."),
+        column("n_candidates", ColumnType::Count, false, "Candidates ranked."),
+        column("predictions", ColumnType::Texts, false, "The first candidates, best first."),
+        column("scores", ColumnType::Reals, false, "Their scores, higher is better (a distance is negated)."),
+    ],
+};
+
+/// What a metric computes.
+pub const METRIC_ROWS: FrameSchema = FrameSchema {
+    name: "metric rows",
+    doc: "One row a number.",
+    columns: METRIC_COLUMNS,
+};
+
+const METRIC_COLUMNS: &[Column] = &[
+    column("metric", ColumnType::Text, false, "Name of the metric, `acc@10`."),
+    column("aggregate", ColumnType::Text, false, "`micro` over all questions, `macro` mean over relations, `relation` one relation."),
+    column("relation", ColumnType::Text, true, "The relation of a `relation` row."),
+    column("value", ColumnType::Real, false, "The number; proportions are fractions in [0, 1]."),
+    column("ci_low", ColumnType::Real, false, "Lower end of the 95 % interval."),
+    column("ci_high", ColumnType::Real, false, "Upper end of the 95 % interval."),
+    column("ci_method", ColumnType::Text, false, "How the interval was made."),
+    column("n", ColumnType::Count, false, "Questions (micro, relation) or relations (macro) the value is a mean of."),
+    column("unit", ColumnType::Text, false, "Unit of the value."),
+    column("higher_is_better", ColumnType::Flag, false, "Direction."),
+];
+
+/// The result of a run.
+pub const SCORES: FrameSchema = FrameSchema {
+    name: "scores",
+    doc: "One row a number.",
+    columns: &[
+        column("run", ColumnType::Text, false, "Name of the run."),
+        column("job_id", ColumnType::Text, false, "The job that made the predictions: same id, same numbers."),
+        column("encoder", ColumnType::Text, true, "Label of the encoder; empty for a baseline."),
+        column("adapt", ColumnType::Text, true, "Label of the adaptation; empty for a baseline."),
+        column("task", ColumnType::Text, false, "Label of the task."),
+        column("prober", ColumnType::Text, false, "Label of the prober or baseline."),
+        column("baseline", ColumnType::Flag, false, "Whether the row is a baseline that asks no model."),
+        column("seed", ColumnType::Count, true, "The seed; empty if the numbers do not depend on one."),
+        column("limit", ColumnType::Count, true, "Questions a relation that `--limit` allowed; empty for a full run."),
+        METRIC_COLUMNS[0],
+        METRIC_COLUMNS[1],
+        METRIC_COLUMNS[2],
+        METRIC_COLUMNS[3],
+        METRIC_COLUMNS[4],
+        METRIC_COLUMNS[5],
+        METRIC_COLUMNS[6],
+        METRIC_COLUMNS[7],
+        METRIC_COLUMNS[8],
+        METRIC_COLUMNS[9],
+    ],
+};
+
+/// What a training job records. Times stand in the manifest, so that the same run gives the same bytes.
+pub const TRAINING: FrameSchema = FrameSchema {
+    name: "training",
+    doc: "One row an optimiser step.",
+    columns: &[
+        column("step", ColumnType::Count, false, "Optimiser step, from 1."),
+        column("loss", ColumnType::Real, false, "Mean loss of the step's batches, in nats."),
+        column("learning_rate", ColumnType::Real, false, "Learning rate of the step."),
+        column("grad_norm", ColumnType::Real, false, "Euclidean norm of all gradients before clipping."),
+    ],
+};
+
+/// Collects rows of [`METRIC_ROWS`].
+#[derive(Debug, Default)]
+pub struct MetricRows {
+    rows: Vec<MetricRow>,
+}
+
+/// A row of [`METRIC_ROWS`].
+#[derive(Debug, Clone)]
+pub struct MetricRow {
+    /// Name of the metric.
+    pub metric: String,
+    /// `micro`, `macro` or `relation`.
+    pub aggregate: &'static str,
+    /// The relation of a `relation` row.
+    pub relation: Option<String>,
+    /// The number.
+    pub value: f64,
+    /// The 95 % interval and how it was made.
+    pub interval: crate::statistics::Interval,
+    /// What the value is a mean of.
+    pub n: u64,
+    /// Unit of the value.
+    pub unit: &'static str,
+    /// Direction.
+    pub higher_is_better: bool,
+}
+
+impl MetricRows {
+    /// Appends a row.
+    pub fn push(&mut self, row: MetricRow) {
+        self.rows.push(row);
+    }
+
+    /// The rows as a table.
+    ///
+    /// # Errors
+    /// If the table library refuses the columns.
+    pub fn into_frame(self) -> Result<DataFrame> {
+        let rows = &self.rows;
+        let columns = vec![
+            text_column("metric", rows.iter().map(|row| Some(row.metric.as_str()))),
+            text_column("aggregate", rows.iter().map(|row| Some(row.aggregate))),
+            text_column("relation", rows.iter().map(|row| row.relation.as_deref())),
+            Series::new("value".into(), rows.iter().map(|row| row.value).collect::<Vec<_>>()),
+            Series::new("ci_low".into(), rows.iter().map(|row| row.interval.low).collect::<Vec<_>>()),
+            Series::new("ci_high".into(), rows.iter().map(|row| row.interval.high).collect::<Vec<_>>()),
+            text_column("ci_method", rows.iter().map(|row| Some(row.interval.method))),
+            Series::new("n".into(), rows.iter().map(|row| row.n).collect::<Vec<_>>()),
+            text_column("unit", rows.iter().map(|row| Some(row.unit))),
+            Series::new("higher_is_better".into(), rows.iter().map(|row| row.higher_is_better).collect::<Vec<_>>()),
+        ];
+        frame_of(columns)
+    }
+}
+
+/// A column of optional texts.
+pub fn text_column<'a>(name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Series {
+    Series::new(name.into(), values.collect::<Vec<_>>())
+}
+
+/// A column whose cells are lists of texts.
+pub fn texts_column<T: AsRef<[String]>>(name: &str, cells: &[T]) -> Series {
+    let mut builder = polars::prelude::ListStringChunkedBuilder::new(name.into(), cells.len(), cells.iter().map(|cell| cell.as_ref().len()).sum());
+    for cell in cells {
+        builder.append_values_iter(cell.as_ref().iter().map(String::as_str));
+    }
+    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+}
+
+/// A column whose cells are lists of floats.
+pub fn reals_column(name: &str, cells: &[Vec<f64>]) -> Series {
+    let mut builder = polars::prelude::ListPrimitiveChunkedBuilder::<polars::prelude::Float64Type>::new(
+        name.into(),
+        cells.len(),
+        cells.iter().map(Vec::len).sum(),
+        polars::prelude::DataType::Float64,
+    );
+    for cell in cells {
+        builder.append_slice(cell);
+    }
+    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+}
+
+/// The cells of a text column that has no empty cell; an empty cell reads as an empty text.
+///
+/// # Errors
+/// If there is no such column of texts.
+pub fn texts<'a>(frame: &'a DataFrame, name: &str) -> Result<Vec<&'a str>> {
+    Ok(frame.column(name)?.str()?.iter().map(Option::unwrap_or_default).collect())
+}
+
+/// The cells of a column of lists of texts.
+///
+/// # Errors
+/// If there is no such column.
+pub fn text_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<String>>> {
+    let column = frame.column(name)?.list()?;
+    let mut cells = Vec::with_capacity(column.len());
+    for index in 0..column.len() {
+        let cell = column.get_as_series(index);
+        cells.push(match cell {
+            Some(cell) => cell.str()?.iter().flatten().map(str::to_owned).collect(),
+            None => Vec::new(),
+        });
+    }
+    Ok(cells)
+}
+
+/// A table from columns of one length.
+///
+/// # Errors
+/// If lengths differ or a name comes twice.
+pub fn frame_of(columns: Vec<Series>) -> Result<DataFrame> {
+    let height = columns.first().map_or(0, |column| column.len());
+    Ok(DataFrame::new(height, columns.into_iter().map(IntoColumn::into_column).collect())?)
+}

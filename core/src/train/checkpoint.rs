@@ -1,0 +1,143 @@
+//! Checkpoints of a training: model folders in Hugging Face layout, and the state to go on from.
+//!
+//! `step-000050/` holds a published checkpoint; `state/` holds the newest weights and moments. Both appear by renaming a
+//! finished folder, so a kill at any moment leaves either the old or the new one.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::adamw::AdamW;
+use crate::store::sync_folder;
+use crate::{Error, Result, Trainable, Variable};
+
+/// Seconds after which the state is saved although no checkpoint is due, so that a kill never costs more.
+pub(super) const RESCUE_INTERVAL_S: u64 = 120;
+
+const STATE: &str = "state.safetensors";
+const RECORD: &str = "record.json";
+
+/// What the training table is made of.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) steps: Vec<u64>,
+    pub(super) losses: Vec<f64>,
+    pub(super) learning_rates: Vec<f64>,
+    pub(super) grad_norms: Vec<f64>,
+}
+
+impl Record {
+    pub(super) fn push(&mut self, step: u64, loss: f64, learning_rate: f64, grad_norm: f64) {
+        self.steps.push(step);
+        self.losses.push(loss);
+        self.learning_rates.push(learning_rate);
+        self.grad_norms.push(grad_norm);
+    }
+}
+
+/// The step of the newest complete state, if there is one.
+pub(super) fn newest(folder: &Path) -> Result<Option<u64>> {
+    let mut newest = None;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(folder)(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix("state-")).and_then(|step| step.parse().ok());
+        newest = newest.max(step);
+    }
+    Ok(newest)
+}
+
+fn state_folder(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("state-{step:09}"))
+}
+
+/// Reads weights, moments and record of a state.
+pub(super) fn restore(folder: &Path, step: u64, variables: &[Variable], optimiser: &mut AdamW, record: &mut Record) -> Result<()> {
+    let folder = state_folder(folder, step);
+    let path = folder.join(STATE);
+    let mut tensors: HashMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)?;
+    let mut take = |name: String| tensors.remove(&name).ok_or_else(|| Error::MissingTensors { path: path.clone(), names: vec![name], near: None });
+    for (variable, moments) in variables.iter().zip(&mut optimiser.moments) {
+        variable.var.set(&take(format!("weight.{}", variable.name))?.reshape(variable.var.shape())?)?;
+        moments.0 = take(format!("first.{}", variable.name))?.flatten_all()?.to_vec1()?;
+        moments.1 = take(format!("second.{}", variable.name))?.flatten_all()?.to_vec1()?;
+    }
+    optimiser.step = step;
+    let path = folder.join(RECORD);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    *record = serde_json::from_slice(&bytes)?;
+    Ok(())
+}
+
+/// Saves the state, and a published checkpoint if one is due. Older states go.
+pub(super) fn save(folder: &Path, model: &dyn Trainable, variables: &[Variable], optimiser: &AdamW, record: &Record, publish: bool) -> Result<()> {
+    if publish {
+        publish_model(folder, model, optimiser.step)?;
+    }
+    let target = state_folder(folder, optimiser.step);
+    in_place(folder, &target, |temporary| {
+        let mut tensors = HashMap::new();
+        for (variable, moments) in variables.iter().zip(&optimiser.moments) {
+            tensors.insert(format!("weight.{}", variable.name), variable.var.as_tensor().clone());
+            tensors.insert(format!("first.{}", variable.name), Tensor::from_slice(&moments.0, moments.0.len(), &Device::Cpu)?);
+            tensors.insert(format!("second.{}", variable.name), Tensor::from_slice(&moments.1, moments.1.len(), &Device::Cpu)?);
+        }
+        candle_core::safetensors::save(&tensors, temporary.join(STATE))?;
+        let path = temporary.join(RECORD);
+        fs::write(&path, serde_json::to_vec(record)?).map_err(Error::io(&path))
+    })?;
+    remove_states(folder, Some(&target))
+}
+
+/// Writes the final model and drops the state.
+pub(super) fn finish(folder: &Path, model: &dyn Trainable, publish_at: Option<u64>) -> Result<()> {
+    if let Some(step) = publish_at {
+        publish_model(folder, model, step)?;
+    }
+    in_place(folder, &folder.join("final"), |temporary| model.save(temporary))?;
+    remove_states(folder, None)
+}
+
+fn publish_model(folder: &Path, model: &dyn Trainable, step: u64) -> Result<()> {
+    in_place(folder, &folder.join(format!("step-{step:06}")), |temporary| model.save(temporary))
+}
+
+fn remove_states(folder: &Path, keep: Option<&Path>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let is_state = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("state-"));
+        if is_state && Some(path.as_path()) != keep {
+            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills a temporary folder, makes it durable and renames it to `target`. A folder of that name is replaced.
+fn in_place(folder: &Path, target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    // The run folder is locked, so one name is enough; a leftover of it is removed when the folder is opened.
+    let temporary = folder.join(".tmp-checkpoint");
+    if temporary.exists() {
+        fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
+    }
+    fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
+    fill(&temporary)?;
+    for entry in fs::read_dir(&temporary).map_err(Error::io(&temporary))? {
+        let path = entry.map_err(Error::io(&temporary))?.path();
+        fs::File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io(&path))?;
+    }
+    sync_folder(&temporary)?;
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(Error::io(target))?;
+    }
+    fs::rename(&temporary, target).map_err(Error::io(target))?;
+    sync_folder(folder)
+}
