@@ -1,0 +1,874 @@
+//! Self-attention over packed sequences of any lengths, and its gradient.
+
+use rayon::prelude::*;
+
+use crate::dropout::{Dropout, GROUP, mask as mask_block};
+use crate::lanes::{Lanes, padded};
+use crate::math::exp;
+use crate::simd::{Simd, kernel, simd};
+
+/// The shape of a packed attention: `q`, `k`, `v` and `out` are `(tokens, heads * head_dim)`.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape<'a> {
+    /// Where sequences begin, one entry more than there are sequences: sequence `s` owns the rows `offsets[s]` to
+    /// `offsets[s + 1]`. The first is 0, the last the number of tokens.
+    pub offsets: &'a [usize],
+    /// The number of heads.
+    pub heads: usize,
+    /// The width of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied by before the softmax, usually `1 / sqrt(head_dim)`. It is greater than 0.
+    pub scale: f32,
+    /// Whether a token sees only itself and what precedes it in its sequence.
+    pub causal: bool,
+}
+
+impl AttentionShape<'_> {
+    fn width(self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn check(self, slices: &[(&str, usize)]) {
+        let offsets = self.offsets;
+        assert!(offsets.first() == Some(&0), "offsets must begin with 0");
+        assert!(offsets.is_sorted(), "offsets must not decrease");
+        assert!(self.scale > 0.0, "the scale of scores is greater than 0: {}", self.scale);
+        let tokens = offsets[offsets.len() - 1];
+        for (name, length) in slices {
+            assert!(
+                *length == tokens * self.width(),
+                "{name} must be (tokens, heads * head_dim): {length} is not {tokens} x {} x {}",
+                self.heads,
+                self.head_dim
+            );
+        }
+    }
+
+    /// The sequences that hold tokens.
+    fn sequences(self) -> Vec<Sequence> {
+        let mut group = 0;
+        self.offsets
+            .windows(2)
+            .filter(|ends| ends[0] < ends[1])
+            .map(|ends| {
+                let sequence = Sequence { start: ends[0], tokens: ends[1] - ends[0], group };
+                group += self.heads as u64 * sequence.groups_per_head();
+                sequence
+            })
+            .collect()
+    }
+}
+
+/// One sequence of a packed batch.
+#[derive(Clone, Copy)]
+struct Sequence {
+    /// Its first row.
+    start: usize,
+    tokens: usize,
+    /// The group of dropout elements that its first head begins with.
+    group: u64,
+}
+
+impl Sequence {
+    /// Dropout elements of a head are its padded rows, rounded up to whole groups.
+    fn groups_per_head(self) -> u64 {
+        (self.tokens * padded(self.tokens)).div_ceil(GROUP) as u64
+    }
+}
+
+/// Queries worked on together, so that their probabilities stay in the cache however long the sequence is. Rows are padded
+/// to a quarter of a dropout group, so a block of them begins with a group.
+const QUERIES: usize = 48;
+
+/// Rows and vectors of the register tile. Twelve accumulators hide the latency of the multiplication and fit sixteen
+/// registers.
+const TILE_ROWS: usize = 6;
+const TILE_VECTORS: usize = 2;
+
+/// The left factor of a product: element `(i, k)` is `values[i * row + k * column]`.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+/// A row-major matrix whose rows lie `row` floats apart.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    values: &'a [f32],
+    row: usize,
+}
+
+/// A tile of `R` rows and `V` vectors of `c`, from row `i` and column `j` on.
+///
+/// # Safety
+///
+/// `a` holds the rows `i` to `i + R` with `depth` columns, `b` holds `depth` rows and `c` the rows `i` to `i + R`, both with
+/// the columns `j` to `j + V * L::WIDTH`.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+    lanes: L,
+    a: Left,
+    b: Right,
+    c: &mut [f32],
+    c_row: usize,
+    [i, j, depth]: [usize; 3],
+    accumulate: bool,
+) {
+    let mut sums = [[lanes.zero(); V]; R];
+    for k in 0..depth {
+        let mut vectors = [lanes.zero(); V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            let start = k * b.row + j + v * L::WIDTH;
+            // SAFETY: `k` is less than `depth` and the columns are within the tile, which the caller says `b` holds.
+            *vector = lanes.load(unsafe { b.values.get_unchecked(start..start + L::WIDTH) });
+        }
+        for (r, row) in sums.iter_mut().enumerate() {
+            // SAFETY: the row is within the tile and `k` is less than `depth`, which the caller says `a` holds.
+            let factor = lanes.splat(unsafe { *a.values.get_unchecked((i + r) * a.row + k * a.column) });
+            for (sum, vector) in row.iter_mut().zip(vectors) {
+                *sum = lanes.mul_add(factor, vector, *sum);
+            }
+        }
+    }
+    for (r, row) in sums.into_iter().enumerate() {
+        for (v, sum) in row.into_iter().enumerate() {
+            let start = (i + r) * c_row + j + v * L::WIDTH;
+            // SAFETY: row and columns are within the tile, which the caller says `c` holds.
+            let to = unsafe { c.get_unchecked_mut(start..start + L::WIDTH) };
+            lanes.store(if accumulate { lanes.add(sum, lanes.load(to)) } else { sum }, to);
+        }
+    }
+}
+
+kernel! {
+    /// `c(rows, columns) = a(rows, depth) . b(depth, columns)`, added to what `c` holds if `accumulate`.
+    ///
+    /// `columns` is a multiple of the padding.
+    fn product<L>(
+        lanes,
+        a: Left,
+        b: Right,
+        c: &mut [f32],
+        c_row: usize,
+        sizes: [usize; 3],
+        accumulate: bool,
+    ) {
+        let [rows, depth, columns] = sizes;
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let last = |row: usize, rows: usize| rows.saturating_sub(1) * row;
+        assert!(columns.is_multiple_of(L::WIDTH), "columns are padded");
+        assert!(depth == 0 || last(a.row, rows) + last(a.column, depth) < a.values.len(), "the left factor is whole");
+        assert!(depth == 0 || last(b.row, depth) + columns <= b.values.len(), "the right factor is whole");
+        assert!(last(c_row, rows) + columns <= c.len(), "the result has room");
+        let mut j = 0;
+        while j < columns {
+            macro_rules! column_of_tiles {
+                ($vectors:expr) => {{
+                    let mut i = 0;
+                    while i < rows {
+                        // SAFETY: the assertions above say that all rows and columns lie in the slices. The tile has
+                        // no more rows than are left, and its columns end before `columns` by the branch below.
+                        unsafe {
+                            match rows - i {
+                                1 => tile::<L, 1, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                                2 => tile::<L, 2, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                                3 => tile::<L, 3, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                                4 => tile::<L, 4, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                                5 => tile::<L, 5, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                                _ => tile::<L, TILE_ROWS, { $vectors }>(lanes, a, b, c, c_row, [i, j, depth], accumulate),
+                            }
+                        }
+                        i += TILE_ROWS;
+                    }
+                }};
+            }
+            if columns - j >= TILE_VECTORS * L::WIDTH {
+                column_of_tiles!(TILE_VECTORS);
+                j += TILE_VECTORS * L::WIDTH;
+            } else {
+                column_of_tiles!(1);
+                j += L::WIDTH;
+            }
+        }
+    }
+}
+
+/// The slice of one head and the sequence's rows in a `(tokens, heads * head_dim)` matrix.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    /// From the head's first float in the sequence's first row on.
+    values: &'a [f32],
+    /// The distance of rows.
+    row: usize,
+    /// The width of the head.
+    width: usize,
+}
+
+impl<'a> Head<'a> {
+    fn new(values: &'a [f32], shape: AttentionShape, first_row: usize, head: usize) -> Head<'a> {
+        Head { values: &values[first_row * shape.width() + head * shape.head_dim..], row: shape.width(), width: shape.head_dim }
+    }
+
+    /// As the left factor of a product, from a row on.
+    fn left(self, row: usize) -> Left<'a> {
+        Left { values: &self.values[row * self.row..], row: self.row, column: 1 }
+    }
+
+    /// The rows from `first` on as the right factor of a product: as they lie where the head is made of whole vectors,
+    /// else copied into padded rows.
+    fn right<'b>(self, first: usize, rows: usize, copy: &'b mut Vec<f32>) -> Right<'b>
+    where
+        'a: 'b,
+    {
+        let stride = padded(self.width);
+        if stride == self.width {
+            return Right { values: &self.values[first * self.row..], row: self.row };
+        }
+        copy.clear();
+        copy.resize(rows * stride, 0.0);
+        for (row, to) in copy.chunks_exact_mut(stride).enumerate() {
+            to[..self.width].copy_from_slice(&self.values[(first + row) * self.row..][..self.width]);
+        }
+        Right { values: copy, row: stride }
+    }
+
+    /// The transposed rows, `(width, rows)` with padded rows.
+    fn transposed(self, rows: usize, copy: &mut Vec<f32>) -> Right<'_> {
+        const TOGETHER: usize = 8;
+        let stride = padded(rows);
+        copy.clear();
+        copy.resize(self.width * stride, 0.0);
+        let row = |index: usize| &self.values[index * self.row..][..self.width];
+        let whole = rows - rows % TOGETHER;
+        for first in (0..whole).step_by(TOGETHER) {
+            // Eight rows at once, so that stores are wide.
+            let from: [&[f32]; TOGETHER] = std::array::from_fn(|index| row(first + index));
+            for (x, to) in copy.chunks_exact_mut(stride).enumerate() {
+                to[first..first + TOGETHER].copy_from_slice(&from.map(|from| from[x]));
+            }
+        }
+        for index in whole..rows {
+            for (to, value) in copy.chunks_exact_mut(stride).zip(row(index)) {
+                to[index] = *value;
+            }
+        }
+        Right { values: copy, row: stride }
+    }
+}
+
+/// Copies padded rows into the columns of a head.
+fn copy_out(from: &[f32], stride: usize, to: &mut [f32], row: usize, width: usize) {
+    for (from, to) in from.chunks_exact(stride).zip(to.chunks_mut(row)) {
+        to[..width].copy_from_slice(&from[..width]);
+    }
+}
+
+kernel! {
+    /// Turns rows of scores, which begin with query `first`, into probabilities. Padding becomes 0.
+    fn softmax<L>(lanes, scores: &mut [f32], stride: usize, shape: AttentionShape, first: usize, tokens: usize) {
+        let scale = lanes.splat(shape.scale);
+        for (query, row) in scores.chunks_exact_mut(stride).enumerate() {
+            let visible = if shape.causal { first + query + 1 } else { tokens };
+            let mut top = lanes.splat(f32::NEG_INFINITY);
+            for start in (0..visible).step_by(L::WIDTH) {
+                top = lanes.max(top, lanes.load_or(&row[start..visible], f32::NEG_INFINITY));
+            }
+            // The scale is positive, so it may as well come after the maximum.
+            let top = lanes.splat(lanes.largest(top));
+            let mut sum = lanes.zero();
+            for start in (0..visible).step_by(L::WIDTH) {
+                let score = lanes.load_or(&row[start..visible], f32::NEG_INFINITY);
+                let power = exp(lanes, lanes.mul(lanes.sub(score, top), scale));
+                sum = lanes.add(sum, power);
+                lanes.store(power, &mut row[start..]);
+            }
+            let factor = lanes.splat(1.0 / lanes.sum(sum));
+            for start in (0..visible).step_by(L::WIDTH) {
+                lanes.store(lanes.mul(lanes.load(&row[start..]), factor), &mut row[start..]);
+            }
+            for start in (visible.next_multiple_of(L::WIDTH)..stride).step_by(L::WIDTH) {
+                lanes.store(lanes.zero(), &mut row[start..]);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Turns the gradient of the probabilities `p` into that of the unscaled scores, row by row:
+    /// `p (dp - sum of p dp) scale`.
+    fn softmax_grad<L>(lanes, p: &[f32], stride: usize, scale: f32, dp: &mut [f32]) {
+        let scale = lanes.splat(scale);
+        for (p, dp) in p.chunks_exact(stride).zip(dp.chunks_exact_mut(stride)) {
+            let mut dot = lanes.zero();
+            for start in (0..stride).step_by(L::WIDTH) {
+                dot = lanes.mul_add(lanes.load(&p[start..]), lanes.load(&dp[start..]), dot);
+            }
+            let dot = lanes.splat(lanes.sum(dot));
+            for start in (0..stride).step_by(L::WIDTH) {
+                let difference = lanes.sub(lanes.load(&dp[start..]), dot);
+                let value = lanes.mul(lanes.mul(lanes.load(&p[start..]), scale), difference);
+                lanes.store(value, &mut dp[start..]);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Multiplies element by element.
+    fn multiply<L>(lanes, values: &mut [f32], by: &[f32]) {
+        for start in (0..values.len()).step_by(L::WIDTH) {
+            lanes.store(lanes.mul(lanes.load(&values[start..]), lanes.load(&by[start..])), &mut values[start..]);
+        }
+    }
+}
+
+/// Makes a buffer this long. What it held does not matter.
+fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+/// Buffers a task keeps from head to head.
+#[derive(Default)]
+struct Scratch {
+    k: Vec<f32>,
+    v: Vec<f32>,
+    q_rows: Vec<f32>,
+    dout_rows: Vec<f32>,
+    k_rows: Vec<f32>,
+    probabilities: Vec<f32>,
+    dropped: Vec<f32>,
+    dscores: Vec<f32>,
+    mask: Vec<f32>,
+    result: Vec<f32>,
+    dk: Vec<f32>,
+    dv: Vec<f32>,
+}
+
+/// The group of dropout elements that a block of queries begins with.
+fn first_group(sequence: Sequence, head: usize, first_query: usize) -> u64 {
+    sequence.group + head as u64 * sequence.groups_per_head() + (first_query * padded(sequence.tokens) / GROUP) as u64
+}
+
+/// All heads of one sequence. `out` are its rows.
+fn forward(
+    simd: Simd,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    shape: AttentionShape,
+    sequence: Sequence,
+    dropout: Option<Dropout>,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
+    let tokens = sequence.tokens;
+    let stride = padded(tokens);
+    let width = padded(shape.head_dim);
+    for head in 0..shape.heads {
+        let q = Head::new(q, shape, sequence.start, head);
+        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut scratch.k);
+        let v = Head::new(v, shape, sequence.start, head).right(0, tokens, &mut scratch.v);
+        for first in (0..tokens).step_by(QUERIES) {
+            let rows = QUERIES.min(tokens - first);
+            let p = sized(&mut scratch.probabilities, rows * stride);
+            product(simd, q.left(first), k, p, stride, [rows, shape.head_dim, stride], false);
+            softmax(simd, p, stride, shape, first, tokens);
+            if let Some(dropout) = dropout {
+                let mask = sized(&mut scratch.mask, rows * stride);
+                mask_block(simd, dropout, first_group(sequence, head, first), mask);
+                multiply(simd, p, mask);
+            }
+            let p = Left { values: p, row: stride, column: 1 };
+            let to = &mut out[first * shape.width() + head * shape.head_dim..];
+            if width == shape.head_dim {
+                product(simd, p, v, to, shape.width(), [rows, tokens, width], false);
+            } else {
+                let result = sized(&mut scratch.result, rows * width);
+                product(simd, p, v, result, width, [rows, tokens, width], false);
+                copy_out(result, width, to, shape.width(), shape.head_dim);
+            }
+        }
+    }
+}
+
+/// The probabilities of all heads of one sequence, `(heads, query, key)`.
+fn probabilities(simd: Simd, q: &[f32], k: &[f32], shape: AttentionShape, sequence: Sequence, scratch: &mut Scratch, out: &mut [f32]) {
+    let tokens = sequence.tokens;
+    let stride = padded(tokens);
+    for (head, out) in out.chunks_exact_mut(tokens * tokens).enumerate() {
+        let q = Head::new(q, shape, sequence.start, head);
+        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut scratch.k);
+        for first in (0..tokens).step_by(QUERIES) {
+            let rows = QUERIES.min(tokens - first);
+            let p = sized(&mut scratch.probabilities, rows * stride);
+            product(simd, q.left(first), k, p, stride, [rows, shape.head_dim, stride], false);
+            softmax(simd, p, stride, shape, first, tokens);
+            copy_out(p, stride, &mut out[first * tokens..], tokens, tokens);
+        }
+    }
+}
+
+/// All heads of one sequence. `dq`, `dk` and `dv` are its rows.
+fn backward(
+    simd: Simd,
+    inputs: [&[f32]; 4],
+    shape: AttentionShape,
+    sequence: Sequence,
+    dropout: Option<Dropout>,
+    scratch: &mut Scratch,
+    gradients: [&mut [f32]; 3],
+) {
+    let [dq, dk, dv] = gradients;
+    let tokens = sequence.tokens;
+    let stride = padded(tokens);
+    let width = padded(shape.head_dim);
+    let row = shape.width();
+    for head in 0..shape.heads {
+        let column = head * shape.head_dim;
+        let [q, k, v, dout] = inputs.map(|values| Head::new(values, shape, sequence.start, head));
+        let k_transposed = k.transposed(tokens, &mut scratch.k);
+        let v_transposed = v.transposed(tokens, &mut scratch.v);
+        let k_rows = k.right(0, tokens, &mut scratch.k_rows);
+        let dk_sum = sized(&mut scratch.dk, tokens * width);
+        let dv_sum = sized(&mut scratch.dv, tokens * width);
+        for first in (0..tokens).step_by(QUERIES) {
+            let rows = QUERIES.min(tokens - first);
+            let p = sized(&mut scratch.probabilities, rows * stride);
+            product(simd, q.left(first), k_transposed, p, stride, [rows, shape.head_dim, stride], false);
+            softmax(simd, p, stride, shape, first, tokens);
+            let ds = sized(&mut scratch.dscores, rows * stride);
+            product(simd, dout.left(first), v_transposed, ds, stride, [rows, shape.head_dim, stride], false);
+
+            // The value's gradient sees the probabilities after dropout, and they see its own gradient.
+            let used = if let Some(dropout) = dropout {
+                let mask = sized(&mut scratch.mask, rows * stride);
+                mask_block(simd, dropout, first_group(sequence, head, first), mask);
+                multiply(simd, ds, mask);
+                let dropped = sized(&mut scratch.dropped, rows * stride);
+                dropped.copy_from_slice(p);
+                multiply(simd, dropped, mask);
+                &*dropped
+            } else {
+                &*p
+            };
+            let later = first > 0;
+            let used = Left { values: used, row: 1, column: stride };
+            let dout_rows = dout.right(first, rows, &mut scratch.dout_rows);
+            product(simd, used, dout_rows, dv_sum, width, [tokens, rows, width], later);
+
+            softmax_grad(simd, p, stride, shape.scale, ds);
+
+            let by_query = Left { values: ds, row: stride, column: 1 };
+            let to = &mut dq[first * row + column..];
+            if width == shape.head_dim {
+                product(simd, by_query, k_rows, to, row, [rows, tokens, width], false);
+            } else {
+                let result = sized(&mut scratch.result, rows * width);
+                product(simd, by_query, k_rows, result, width, [rows, tokens, width], false);
+                copy_out(result, width, to, row, shape.head_dim);
+            }
+            let by_key = Left { values: ds, row: 1, column: stride };
+            let q_rows = q.right(first, rows, &mut scratch.q_rows);
+            product(simd, by_key, q_rows, dk_sum, width, [tokens, rows, width], later);
+        }
+        copy_out(dk_sum, width, &mut dk[column..], row, shape.head_dim);
+        copy_out(dv_sum, width, &mut dv[column..], row, shape.head_dim);
+    }
+}
+
+/// Cuts the rows of each sequence out of a `(tokens, width)` matrix.
+fn rows_of<'a>(sequences: &[Sequence], width: usize, mut rows: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+    sequences
+        .iter()
+        .map(|sequence| {
+            let (own, rest) = std::mem::take(&mut rows).split_at_mut(sequence.tokens * width);
+            rows = rest;
+            own
+        })
+        .collect()
+}
+
+/// Below this many multiplications a second thread is not worth waking.
+const PARALLEL_FROM: usize = 1 << 17;
+
+/// Runs a task for each sequence, in parallel if there is enough to do.
+fn for_each<T: Send>(sequences: &[Sequence], width: usize, outputs: Vec<T>, task: impl Fn(Sequence, &mut Scratch, T) + Sync + Send) {
+    let work: usize = sequences.iter().map(|sequence| sequence.tokens * sequence.tokens * width).sum();
+    if work < PARALLEL_FROM || sequences.len() < 2 {
+        let mut scratch = Scratch::default();
+        for (sequence, output) in sequences.iter().zip(outputs) {
+            task(*sequence, &mut scratch, output);
+        }
+    } else {
+        sequences.par_iter().zip(outputs).for_each_init(Scratch::default, |scratch, (sequence, output)| task(*sequence, scratch, output));
+    }
+}
+
+/// A dropout that drops something.
+fn effective(dropout: Option<Dropout>) -> Option<Dropout> {
+    dropout.inspect(|dropout| dropout.check()).filter(|dropout| dropout.p > 0.0)
+}
+
+/// `out = softmax(scale q k^T) v` in each head of each sequence, with optional dropout of the probabilities.
+///
+/// # Panics
+///
+/// The offsets do not begin with 0 or decrease, the scale is not positive, a slice is not `(tokens, heads * head_dim)`, or
+/// the dropout probability is not at least 0 and less than 1.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: AttentionShape, dropout: Option<Dropout>, out: &mut [f32]) {
+    attention_on(simd(), q, k, v, shape, dropout, out);
+}
+
+fn attention_on(simd: Simd, q: &[f32], k: &[f32], v: &[f32], shape: AttentionShape, dropout: Option<Dropout>, out: &mut [f32]) {
+    shape.check(&[("q", q.len()), ("k", k.len()), ("v", v.len()), ("out", out.len())]);
+    let dropout = effective(dropout);
+    if shape.width() == 0 {
+        return;
+    }
+    let sequences = shape.sequences();
+    let outputs = rows_of(&sequences, shape.width(), out);
+    for_each(&sequences, shape.width(), outputs, |sequence, scratch, out| {
+        forward(simd, q, k, v, shape, sequence, dropout, scratch, out);
+    });
+}
+
+/// The probabilities of [`attention`] before dropout: one block of `(heads, query, key)` for each sequence.
+///
+/// # Panics
+///
+/// The offsets do not begin with 0 or decrease, the scale is not positive, or a slice is not `(tokens, heads * head_dim)`.
+#[must_use]
+pub fn attention_probabilities(q: &[f32], k: &[f32], shape: AttentionShape) -> Vec<Vec<f32>> {
+    shape.check(&[("q", q.len()), ("k", k.len())]);
+    let simd = simd();
+    let mut blocks: Vec<Vec<f32>> = shape.offsets.windows(2).map(|ends| vec![0.0; shape.heads * (ends[1] - ends[0]) * (ends[1] - ends[0])]).collect();
+    let sequences = shape.sequences();
+    let outputs: Vec<&mut Vec<f32>> = blocks.iter_mut().zip(shape.offsets.windows(2)).filter(|(_, ends)| ends[0] < ends[1]).map(|(block, _)| block).collect();
+    for_each(&sequences, shape.width(), outputs, |sequence, scratch, out| {
+        probabilities(simd, q, k, shape, sequence, scratch, out);
+    });
+    blocks
+}
+
+/// The gradients of [`attention`] by `q`, `k` and `v`, given `dout`. The probabilities are worked out again, and the same
+/// dropout drops the same ones.
+///
+/// # Panics
+///
+/// The offsets do not begin with 0 or decrease, the scale is not positive, a slice is not `(tokens, heads * head_dim)`, or
+/// the dropout probability is not at least 0 and less than 1.
+pub fn attention_grad(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dout: &[f32],
+    shape: AttentionShape,
+    dropout: Option<Dropout>,
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+) {
+    attention_grad_on(simd(), [q, k, v, dout], shape, dropout, [dq, dk, dv]);
+}
+
+fn attention_grad_on(simd: Simd, inputs: [&[f32]; 4], shape: AttentionShape, dropout: Option<Dropout>, gradients: [&mut [f32]; 3]) {
+    for (name, slice) in ["q", "k", "v", "dout"].into_iter().zip(inputs) {
+        shape.check(&[(name, slice.len())]);
+    }
+    for (name, slice) in ["dq", "dk", "dv"].into_iter().zip(&gradients) {
+        shape.check(&[(name, slice.len())]);
+    }
+    let dropout = effective(dropout);
+    if shape.width() == 0 {
+        return;
+    }
+    let sequences = shape.sequences();
+    let [dq, dk, dv] = gradients.map(|gradient| rows_of(&sequences, shape.width(), gradient));
+    let outputs: Vec<[&mut [f32]; 3]> = dq.into_iter().zip(dk).zip(dv).map(|((dq, dk), dv)| [dq, dk, dv]).collect();
+    for_each(&sequences, shape.width(), outputs, |sequence, scratch, gradients| {
+        backward(simd, inputs, shape, sequence, dropout, scratch, gradients);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parallel::tests::{distance, same_on_any_pool, values};
+
+    const D: Dropout = Dropout { p: 0.3, seed: 5, stream: 9 };
+
+    fn shape(offsets: &[usize], heads: usize, head_dim: usize, causal: bool) -> AttentionShape<'_> {
+        AttentionShape { offsets, heads, head_dim, scale: 1.0 / (head_dim.max(1) as f32).sqrt(), causal }
+    }
+
+    /// The factors dropout multiplies the probabilities of each sequence with, `(heads, query, key)`.
+    fn masks(shape: AttentionShape, dropout: Option<Dropout>) -> Vec<Vec<f64>> {
+        let mut masks = vec![Vec::new(); shape.offsets.len() - 1];
+        for (ends, mask) in shape.offsets.windows(2).zip(&mut masks) {
+            mask.resize(shape.heads * (ends[1] - ends[0]).pow(2), 1.0);
+        }
+        let Some(dropout) = dropout else { return masks };
+        for sequence in shape.sequences() {
+            let index = shape.offsets.iter().rposition(|start| *start == sequence.start).expect("an offset");
+            let stride = padded(sequence.tokens);
+            for head in 0..shape.heads {
+                let mut rows = vec![0.0; sequence.tokens * stride];
+                mask_block(simd(), dropout, first_group(sequence, head, 0), &mut rows);
+                for (query, row) in rows.chunks_exact(stride).enumerate() {
+                    for (key, factor) in row[..sequence.tokens].iter().enumerate() {
+                        masks[index][(head * sequence.tokens + query) * sequence.tokens + key] = f64::from(*factor);
+                    }
+                }
+            }
+        }
+        masks
+    }
+
+    /// Probabilities before dropout and the output, in double precision.
+    fn reference(q: &[f32], k: &[f32], v: &[f32], shape: AttentionShape, masks: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<f64>) {
+        let width = shape.width();
+        let mut blocks = Vec::new();
+        let mut out = vec![0.0; q.len()];
+        for (ends, mask) in shape.offsets.windows(2).zip(masks) {
+            let tokens = ends[1] - ends[0];
+            let mut block = Vec::new();
+            for head in 0..shape.heads {
+                let at = |values: &[f32], row: usize, x: usize| f64::from(values[(ends[0] + row) * width + head * shape.head_dim + x]);
+                for i in 0..tokens {
+                    let scores: Vec<f64> = (0..tokens)
+                        .map(|j| (0..shape.head_dim).map(|x| at(q, i, x) * at(k, j, x)).sum::<f64>() * f64::from(shape.scale))
+                        .enumerate()
+                        .map(|(j, score)| if shape.causal && j > i { f64::NEG_INFINITY } else { score })
+                        .collect();
+                    let sum: f64 = scores.iter().map(|score| score.exp()).sum();
+                    let row: Vec<f64> = scores.iter().map(|score| score.exp() / sum).collect();
+                    for x in 0..shape.head_dim {
+                        out[(ends[0] + i) * width + head * shape.head_dim + x] =
+                            (0..tokens).map(|j| row[j] * mask[(head * tokens + i) * tokens + j] * at(v, j, x)).sum();
+                    }
+                    block.extend(row);
+                }
+            }
+            blocks.push(block);
+        }
+        (blocks, out)
+    }
+
+    fn narrow(values: &[f64]) -> Vec<f32> {
+        values.iter().map(|value| *value as f32).collect()
+    }
+
+    /// Empty, single, short, block-sized and longer sequences.
+    const OFFSETS: [usize; 8] = [0, 5, 5, 6, 22, 39, 87, 190];
+
+    #[test]
+    fn equal_keys_average_the_values() {
+        let mut out = [0.0; 4];
+        let shape = shape(&[0, 2], 1, 2, false);
+        attention(&[1.0, 2.0, 3.0, 4.0], &[1.0; 4], &[1.0, 2.0, 3.0, 6.0], shape, None, &mut out);
+        assert_eq!(out, [2.0, 4.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn causal_tokens_see_only_what_precedes_them() {
+        let mut out = [0.0; 3];
+        attention(&[1.0; 3], &[1.0; 3], &[1.0, 3.0, 8.0], shape(&[0, 3], 1, 1, true), None, &mut out);
+        assert!(distance(&out, &[1.0, 2.0, 4.0]) < 1e-6, "{out:?}");
+    }
+
+    #[test]
+    fn every_path_agrees_with_double_precision() {
+        for (heads, head_dim) in [(2, 32), (3, 5), (1, 64), (2, 48), (1, 1)] {
+            for causal in [false, true] {
+                for dropout in [None, Some(D)] {
+                    let shape = shape(&OFFSETS, heads, head_dim, causal);
+                    let length = 190 * shape.width();
+                    let (q, k, v) = (values(length, 1), values(length, 2), values(length, 3));
+                    let (_, expected) = reference(&q, &k, &v, shape, &masks(shape, dropout));
+                    for simd in Simd::supported() {
+                        let mut out = vec![f32::NAN; length];
+                        attention_on(simd, &q, &k, &v, shape, dropout, &mut out);
+                        assert!(distance(&out, &narrow(&expected)) < 1e-6, "{simd} {heads} {head_dim} {causal}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn probabilities_come_in_one_block_a_sequence() {
+        for (heads, head_dim, causal) in [(2, 32, false), (3, 5, true)] {
+            let shape = shape(&OFFSETS, heads, head_dim, causal);
+            let length = 190 * shape.width();
+            let (q, k) = (values(length, 1), values(length, 2));
+            let (expected, _) = reference(&q, &k, &q, shape, &masks(shape, None));
+            let blocks = attention_probabilities(&q, &k, shape);
+            assert_eq!(blocks.len(), OFFSETS.len() - 1);
+            for (block, expected) in blocks.iter().zip(&expected) {
+                assert!(distance(block, &narrow(expected)) < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_neighbouring_sequence_does_not_count() {
+        let offsets = [0, 7, 30];
+        let shape = shape(&offsets, 2, 16, false);
+        let length = 30 * shape.width();
+        let (q, mut k, mut v) = (values(length, 1), values(length, 2), values(length, 3));
+        let mut before = vec![0.0; length];
+        attention(&q, &k, &v, shape, None, &mut before);
+        k[7 * shape.width()..].fill(50.0);
+        v[7 * shape.width()..].fill(f32::NAN);
+        let mut after = vec![0.0; length];
+        attention(&q, &k, &v, shape, None, &mut after);
+        assert_eq!(before[..7 * shape.width()], after[..7 * shape.width()]);
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        let mut out = [0.0; 2];
+        attention(&[1e4, 1e4], &[1e4, -1e4], &[1.0, 2.0], shape(&[0, 2], 1, 1, false), None, &mut out);
+        assert_eq!(out, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn gradients_are_the_finite_differences() {
+        let offsets = [0, 3, 3, 4, 24];
+        for (heads, head_dim, causal) in [(2, 3, false), (1, 16, true), (2, 16, false)] {
+            for dropout in [None, Some(D)] {
+                let shape = shape(&offsets, heads, head_dim, causal);
+                let length = 24 * shape.width();
+                let inputs = [values(length, 1), values(length, 2), values(length, 3)];
+                let dout = values(length, 4);
+                let masks = masks(shape, dropout);
+                let loss = |inputs: &[Vec<f32>; 3]| -> f64 {
+                    let (_, out) = reference(&inputs[0], &inputs[1], &inputs[2], shape, &masks);
+                    out.iter().zip(&dout).map(|(out, dout)| out * f64::from(*dout)).sum()
+                };
+                // Every seventh element is enough: 7 shares no factor with the widths.
+                let expected = [0, 1, 2].map(|which| -> Vec<f32> {
+                    (0..length)
+                        .step_by(7)
+                        .map(|index| {
+                            let moved = |by: f32| {
+                                let mut inputs = inputs.clone();
+                                inputs[which][index] += by;
+                                (loss(&inputs), f64::from(inputs[which][index]))
+                            };
+                            let ((high, at_high), (low, at_low)) = (moved(1e-3), moved(-1e-3));
+                            ((high - low) / (at_high - at_low)) as f32
+                        })
+                        .collect()
+                });
+                for simd in Simd::supported() {
+                    let mut gradients = [vec![f32::NAN; length], vec![f32::NAN; length], vec![f32::NAN; length]];
+                    let [dq, dk, dv] = &mut gradients;
+                    let all = [&inputs[0][..], &inputs[1], &inputs[2], &dout];
+                    attention_grad_on(simd, all, shape, dropout, [dq, dk, dv]);
+                    for (gradient, expected) in gradients.iter().zip(&expected) {
+                        let some: Vec<f32> = gradient.iter().copied().step_by(7).collect();
+                        assert!(distance(&some, expected) < 2e-6, "{simd} {heads} {head_dim} {causal}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_of_several_blocks_has_the_gradient_of_one() {
+        // The loss is linear in `v`, so its gradient is known: the probabilities' transpose times `dout`.
+        let offsets = [0, 130];
+        let shape = shape(&offsets, 1, 16, true);
+        let length = 130 * 16;
+        let (q, k, v, dout) = (values(length, 1), values(length, 2), values(length, 3), values(length, 4));
+        let masks = masks(shape, Some(D));
+        let (blocks, _) = reference(&q, &k, &v, shape, &masks);
+        let (mut dq, mut dk, mut dv) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
+        attention_grad(&q, &k, &v, &dout, shape, Some(D), &mut dq, &mut dk, &mut dv);
+        let at = |values: &[f32], row: usize, x: usize| f64::from(values[row * 16 + x]);
+        let used = |i: usize, j: usize| blocks[0][i * 130 + j] * masks[0][i * 130 + j];
+        // By hand: ds = p (mask dp - sum of p mask dp) scale.
+        let mut ds = vec![0.0; 130 * 130];
+        for i in 0..130 {
+            let dp: Vec<f64> = (0..130).map(|j| masks[0][i * 130 + j] * (0..16).map(|x| at(&dout, i, x) * at(&v, j, x)).sum::<f64>()).collect();
+            let dot: f64 = (0..130).map(|j| blocks[0][i * 130 + j] * dp[j]).sum();
+            for j in 0..130 {
+                ds[i * 130 + j] = blocks[0][i * 130 + j] * (dp[j] - dot) * 0.25;
+            }
+        }
+        let (mut eq, mut ek, mut ev) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..130 {
+            for x in 0..16 {
+                eq.push((0..130).map(|j| ds[row * 130 + j] * at(&k, j, x)).sum::<f64>());
+                ek.push((0..130).map(|i| ds[i * 130 + row] * at(&q, i, x)).sum::<f64>());
+                ev.push((0..130).map(|i| used(i, row) * at(&dout, i, x)).sum::<f64>());
+            }
+        }
+        for (gradient, expected) in [(&dq, &eq), (&dk, &ek), (&dv, &ev)] {
+            assert!(distance(gradient, &narrow(expected)) < 2e-6);
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let shape = shape(&OFFSETS, 12, 32, false);
+        let length = 190 * shape.width();
+        let (q, k, v, dout) = (values(length, 1), values(length, 2), values(length, 3), values(length, 4));
+        same_on_any_pool(|| {
+            let mut out = vec![0.0; length];
+            let (mut dq, mut dk, mut dv) = (out.clone(), out.clone(), out.clone());
+            attention(&q, &k, &v, shape, Some(D), &mut out);
+            attention_grad(&q, &k, &v, &dout, shape, Some(D), &mut dq, &mut dk, &mut dv);
+            let blocks = attention_probabilities(&q, &k, shape).concat();
+            [out, dq, dk, dv, blocks].concat()
+        });
+    }
+
+    #[test]
+    fn every_probability_has_its_own_dropout_element() {
+        let shape = shape(&OFFSETS, 3, 4, false);
+        let mut ends = 0;
+        for sequence in shape.sequences() {
+            for head in 0..3 {
+                assert_eq!(first_group(sequence, head, 0), ends);
+                ends += sequence.groups_per_head();
+                for first in (0..sequence.tokens).step_by(QUERIES) {
+                    assert_eq!(first * padded(sequence.tokens) % GROUP, 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_tokens_give_nothing() {
+        for offsets in [&[0][..], &[0, 0, 0]] {
+            let shape = shape(offsets, 2, 4, false);
+            attention(&[], &[], &[], shape, Some(D), &mut []);
+            attention_grad(&[], &[], &[], &[], shape, None, &mut [], &mut [], &mut []);
+            assert_eq!(attention_probabilities(&[], &[], shape), vec![Vec::<f32>::new(); offsets.len() - 1]);
+        }
+        attention(&[], &[], &[], shape(&[0, 4], 0, 4, false), None, &mut []);
+        let uniform = attention_probabilities(&[], &[], shape(&[0, 2], 1, 0, false));
+        assert_eq!(uniform.len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "k must be (tokens, heads * head_dim)")]
+    fn a_wrong_length_is_refused() {
+        attention(&[1.0], &[], &[1.0], shape(&[0, 1], 1, 1, false), None, &mut [0.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "must not decrease")]
+    fn decreasing_offsets_are_refused() {
+        attention(&[], &[], &[], shape(&[0, 3, 0], 1, 1, false), None, &mut []);
+    }
+}

@@ -1,0 +1,47 @@
+//! The arithmetic of the models on the CPU.
+//!
+//! Every function is safe, works on plain row-major `f32` slices and checks their lengths: a wrong length is a mistake of
+//! the caller and panics. Shapes are written `(rows, width)`. Empty inputs and widths of any size are fine.
+//!
+//! **Invariants:**
+//! - Results are the same bit for bit whatever the number of threads: work is cut by shape, and partial sums are added in
+//!   the order of their index.
+//! - Results differ between instruction sets ([`Simd`]) and processors in the last bits only.
+//! - Outputs are overwritten, except by [`scatter_add_rows`] and [`adamw`], which say so.
+//! - This crate knows nothing of models, tensors or graphs.
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "sums are narrowed to f32, lengths become divisors and probabilities thresholds on purpose"
+)]
+#![expect(clippy::many_single_char_names, reason = "x, y, q, k and v are the names the formulas use")]
+#![expect(clippy::similar_names, reason = "dq, dk and dv are the gradients of q, k and v")]
+#![expect(clippy::too_many_arguments, reason = "plain slices and their shapes are the interface")]
+#![expect(clippy::inline_always, reason = "a helper that is not inlined would lose the vector instructions of its caller")]
+#![cfg_attr(test, expect(clippy::float_cmp, reason = "exact results are part of what is tested"))]
+
+mod activation;
+mod adamw;
+mod attention;
+mod dropout;
+mod embedding;
+mod lanes;
+mod layer_norm;
+mod linear;
+mod math;
+mod parallel;
+mod simd;
+mod softmax;
+
+pub use activation::{Activation, activation, activation_grad};
+pub use adamw::{AdamWStep, adamw, sum_of_squares};
+pub use attention::{AttentionShape, attention, attention_grad, attention_probabilities};
+pub use dropout::{Dropout, dropout};
+pub use embedding::{gather_rows, scatter_add_rows};
+pub use layer_norm::{layer_norm, layer_norm_grad};
+pub use linear::{linear, linear_grad_input, linear_grad_weight, matmul_transposed, sum_rows};
+pub use simd::{Simd, select_simd, simd, simd_from_environment};
+pub use softmax::{log_softmax, log_softmax_grad};

@@ -1,0 +1,4 @@
+//! Training signals.
+
+pub mod contrastive;
+pub mod masked_lm;

@@ -1,0 +1,9 @@
+//! Ways of asking, and the baselines that ask no model.
+
+pub mod candidate_groups;
+pub mod contrastive;
+pub mod fill_mask;
+pub mod frequency_prior;
+pub mod query;
+pub mod random_ranking;
+pub(crate) mod ranking;

@@ -1,0 +1,306 @@
+//! BERT against the reference implementation, on the fixtures of `tests/fixtures/bert` (made by the `make.py` there).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use lmprobe_core::candle_core::{Device, Tensor};
+use lmprobe_core::serde_json::Value;
+use lmprobe_core::train::{AdamW, Schedule, TrainingParams};
+use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, ExistingFolder, LogitRows, Quiet, Seed, TokenBatch, Tokenization, Want};
+use lmprobe_plugins::encoders::bert::{BertParams, BertSource, Init};
+use lmprobe_plugins::nn::ops;
+use lmprobe_plugins::nn::tokenizer::Casing;
+
+const FIXTURES: [&str; 3] = ["tiny-mlm", "tiny-base", "tiny-legacy"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/bert").join(name)
+}
+
+fn source(name: &str) -> BertSource {
+    BertSource::new(BertParams { model: ExistingFolder(folder(name)), init: Init::Pretrained, casing: Casing::Auto, dropout: None }).unwrap()
+}
+
+fn load(name: &str) -> Box<dyn Encoder> {
+    source(name).load(Seed(0)).unwrap()
+}
+
+fn cx() -> CallContext<'static> {
+    CallContext::new(Seed(0), &Quiet, Cancel::default())
+}
+
+struct Expected {
+    json: Value,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Expected {
+    fn of(name: &str) -> Self {
+        let json = std::fs::read_to_string(folder(name).join("expected.json")).unwrap();
+        let tensors = lmprobe_core::candle_core::safetensors::load(folder(name).join("expected.safetensors"), &Device::Cpu).unwrap();
+        Self { json: lmprobe_core::serde_json::from_str(&json).unwrap(), tensors }
+    }
+
+    fn ids(entry: &Value, key: &str) -> Vec<u32> {
+        entry[key].as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+    }
+
+    /// The texts of the fixture as one packed batch, from the reference's own ids.
+    fn batch(&self) -> TokenBatch {
+        let mut batch = TokenBatch::default();
+        for entry in self.json["texts"].as_array().unwrap() {
+            let ids = Self::ids(entry, "input_ids");
+            let n = ids.len();
+            batch.ids.extend(ids);
+            batch.type_ids.extend(Self::ids(entry, "token_type_ids"));
+            batch.special.extend(vec![false; n]);
+            batch.word_ids.extend(vec![None; n]);
+            batch.char_offsets.extend(vec![(0, 0); n]);
+            batch.offsets.push(batch.ids.len());
+            batch.truncated.push(false);
+        }
+        batch
+    }
+}
+
+/// Largest difference over numbers, as a share of the tolerance `1e-5 (1 + |expected|)`.
+fn worst(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs() / (1e-5 * (1.0 + b.abs()))).fold(0.0, f32::max)
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn everything(encoder: &dyn Encoder) -> Want {
+    let info = encoder.info();
+    Want { hidden: (0..=info.layers).collect(), attentions: true, pooled: info.pooler, mlm_logits: info.mlm_head.then_some(LogitRows::All) }
+}
+
+#[test]
+fn hidden_states_attentions_and_heads_equal_the_reference() {
+    for name in FIXTURES {
+        let (encoder, expected) = (load(name), Expected::of(name));
+        let batch = expected.batch();
+        let output = encoder.encode(&batch, &everything(encoder.as_ref()), &cx()).unwrap();
+        let mut seen = 0.0f32;
+        let mut check = |what: String, found: &Tensor, wanted: &Tensor| {
+            assert_eq!(found.dims(), wanted.dims(), "{name}: {what}");
+            let share = worst(&values(found), &values(wanted));
+            assert!(share <= 1.0, "{name}: {what} differs by {share} tolerances");
+            seen = seen.max(share);
+        };
+        for index in 0..batch.len() {
+            let (range, n) = (batch.range(index), batch.sequence_len(index));
+            for (layer, state) in &output.hidden {
+                let wanted = expected.tensors["hidden_states"].get(*layer).unwrap().get(index).unwrap().narrow(0, 0, n).unwrap();
+                check(format!("hidden state {layer} of text {index}"), &state.narrow(0, range.start, n).unwrap(), &wanted);
+            }
+            for (layer, blocks) in output.attentions.iter().enumerate() {
+                let wanted = expected.tensors["attentions"].get(layer).unwrap().get(index).unwrap().narrow(1, 0, n).unwrap().narrow(2, 0, n).unwrap();
+                check(format!("attention {layer} of text {index}"), &blocks[index], &wanted.contiguous().unwrap());
+            }
+            if let Some(logits) = &output.mlm_logits {
+                let wanted = expected.tensors["mlm_logits"].get(index).unwrap().narrow(0, 0, n).unwrap();
+                check(format!("logits of text {index}"), &logits.narrow(0, range.start, n).unwrap(), &wanted);
+            }
+        }
+        if let Some(pooled) = &output.pooled {
+            check("pooled".into(), pooled, &expected.tensors["pooled"]);
+        }
+        println!("{name}: the largest difference is {seen:.2} of the tolerance 1e-5 (1 + |x|)");
+    }
+}
+
+#[test]
+fn a_packed_batch_equals_single_sentences() {
+    for name in FIXTURES {
+        let (encoder, expected) = (load(name), Expected::of(name));
+        let batch = expected.batch();
+        let want = Want::layer(encoder.info().layers);
+        let together = values(encoder.encode(&batch, &want, &cx()).unwrap().layer(want.hidden[0]).unwrap());
+        let hidden = encoder.info().hidden;
+        for index in 0..batch.len() {
+            let alone = values(encoder.encode(&batch.select(&[index]), &want, &cx()).unwrap().layer(want.hidden[0]).unwrap());
+            let range = batch.range(index);
+            assert!(worst(&alone, &together[range.start * hidden..range.end * hidden]) <= 1.0, "{name}: text {index}");
+        }
+    }
+}
+
+/// The scalar whose gradients the fixture holds, as `expected.json` states it.
+fn loss(name: &str, encoder: &dyn Encoder, expected: &Expected) -> Tensor {
+    let batch = expected.batch();
+    let model = encoder.trainable().unwrap();
+    if name == "tiny-base" {
+        let want = Want { hidden: vec![encoder.info().layers], pooled: true, ..Want::default() };
+        let output = model.forward(&batch, &want, None).unwrap();
+        let weights: Vec<Tensor> =
+            (0..batch.len()).map(|index| expected.tensors["weight_hidden"].get(index).unwrap().narrow(0, 0, batch.sequence_len(index)).unwrap()).collect();
+        let hidden = (output.layer(encoder.info().layers).unwrap() * Tensor::cat(&weights, 0).unwrap()).unwrap().sum_all().unwrap();
+        let pooled = (output.pooled.unwrap() * &expected.tensors["weight_pooled"]).unwrap().sum_all().unwrap();
+        return ((hidden / 100.0).unwrap() + (pooled / 10.0).unwrap()).unwrap();
+    }
+    let labels = expected.tensors["labels"].to_vec2::<i64>().unwrap();
+    let (mut positions, mut targets) = (Vec::new(), Vec::new());
+    for index in 0..batch.len() {
+        for (place, position) in batch.range(index).enumerate() {
+            if let Ok(label) = u32::try_from(labels[index][place]) {
+                positions.push(position);
+                targets.push(label);
+            }
+        }
+    }
+    let n = targets.len();
+    let output = model.forward(&batch, &Want::mlm_at(positions), None).unwrap();
+    let log_probabilities = ops::log_softmax(output.mlm_logits().unwrap()).unwrap();
+    ops::negative_log_likelihood(&log_probabilities, &Tensor::from_vec(targets, n, &Device::Cpu).unwrap()).unwrap()
+}
+
+fn reference_name(name: &str, mlm: bool) -> String {
+    if mlm && !name.starts_with("cls.") { format!("bert.{name}") } else { name.to_owned() }
+}
+
+#[test]
+fn gradients_reach_every_variable_and_equal_the_reference() {
+    for name in FIXTURES {
+        let (encoder, expected) = (load(name), Expected::of(name));
+        let scalar = loss(name, encoder.as_ref(), &expected);
+        let wanted = values(&expected.tensors["loss"])[0];
+        assert!((scalar.to_scalar::<f32>().unwrap() - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{name}: loss");
+        let gradients = scalar.backward().unwrap();
+        let mut checked = 0;
+        for variable in encoder.trainable().unwrap().variables() {
+            let key = format!("grad.{}", reference_name(&variable.name, encoder.info().mlm_head));
+            let Some(wanted) = expected.tensors.get(&key) else {
+                assert!(variable.name.starts_with("pooler."), "{name}: no reference gradient for {}", variable.name);
+                continue;
+            };
+            let found = gradients.get(variable.var.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient reaches {}", variable.name));
+            let (found, wanted) = (values(found), values(wanted));
+            let largest = wanted.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            // The softmax ignores what is added to all keys alike: this gradient is 0 but for rounding, in the reference too.
+            if variable.name.ends_with("key.bias") {
+                assert!(largest < 1e-5 && found.iter().all(|value| value.abs() < 1e-5), "{name}: {}", variable.name);
+            } else {
+                assert!(largest > 1e-4, "{name}: the reference gradient of {} is 0", variable.name);
+                let difference = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(difference <= 1e-4 * largest, "{name}: gradient of {} differs by {difference} of {largest}", variable.name);
+            }
+            checked += 1;
+        }
+        let references = expected.tensors.keys().filter(|key| key.starts_with("grad.")).count();
+        assert_eq!(checked, references, "{name}: every reference gradient has its variable");
+    }
+}
+
+#[test]
+fn ten_optimiser_steps_equal_torch() {
+    let golden = lmprobe_core::candle_core::safetensors::load(folder("adamw.safetensors"), &Device::Cpu).unwrap();
+    let column = |name: &str| golden[name].to_vec1::<f64>().unwrap();
+    let (encoder, expected) = (load("tiny-mlm"), Expected::of("tiny-mlm"));
+    let params = TrainingParams { learning_rate: 1e-3, warmup_steps: 3, schedule: Schedule::Linear, ..TrainingParams::default() };
+    let variables = encoder.trainable().unwrap().variables();
+    let mut adamw = AdamW::new(&variables);
+    for step in 0..10 {
+        let scalar = loss("tiny-mlm", encoder.as_ref(), &expected);
+        let value = f64::from(scalar.to_scalar::<f32>().unwrap());
+        assert!((value - column("losses")[step]).abs() < 1e-4, "step {step}: loss {value}, expected {}", column("losses")[step]);
+        let store = scalar.backward().unwrap();
+        let gradients: Vec<Option<Tensor>> = variables.iter().map(|variable| store.get(variable.var.as_tensor()).cloned()).collect();
+        let norm: f64 = gradients.iter().flatten().flat_map(values).map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        assert!((norm - column("grad_norms")[step]).abs() < 1e-3, "step {step}: norm {norm}");
+        let rate = params.learning_rate_at(step as u64, 10);
+        assert!((rate - column("lrs")[step]).abs() < 1e-12, "step {step}: rate {rate}");
+        adamw.update(&variables, &gradients, &params, rate, (1.0 / (norm + 1e-6)).min(1.0)).unwrap();
+    }
+    let finals: BTreeMap<&String, &Tensor> = golden.iter().filter(|(name, _)| name.starts_with("p.")).collect();
+    assert_eq!(finals.len(), 4);
+    for (name, wanted) in finals {
+        let short = name.trim_start_matches("p.").trim_start_matches("bert.");
+        let variable = variables.iter().find(|variable| variable.name == short).unwrap();
+        let difference = values(variable.var.as_tensor()).iter().zip(values(wanted)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 5e-6, "{name} differs by {difference}");
+    }
+}
+
+#[test]
+fn tokenization_equals_the_reference() {
+    for name in FIXTURES {
+        let (encoder, expected) = (load(name), Expected::of(name));
+        let entries = expected.json["texts"].as_array().unwrap().iter().chain(expected.json["tokenizer_only"].as_array().unwrap());
+        let mut compared = 0;
+        for entry in entries.filter(|entry| entry["pair"].is_null()) {
+            let text = entry["text"].as_str().unwrap();
+            let batch = encoder.tokenize(&[text], Tokenization::default()).unwrap();
+            let wanted = Expected::ids(entry, "input_ids");
+            let kept = wanted.len().min(encoder.info().max_length);
+            assert_eq!(batch.ids[..kept - 1], wanted[..kept - 1], "{name}: {text:?}");
+            compared += 1;
+        }
+        assert!(compared >= 10, "{name}: {compared} texts");
+    }
+}
+
+#[test]
+fn casing_and_capabilities_are_read_from_the_folder() {
+    let info = |name: &str| source(name).info().clone();
+    let (mlm, base, legacy) = (info("tiny-mlm"), info("tiny-base"), info("tiny-legacy"));
+    assert!(mlm.lowercase && !base.lowercase && !legacy.lowercase);
+    assert_eq!((mlm.mlm_head, mlm.pooler), (true, false));
+    assert_eq!((base.mlm_head, base.pooler), (false, true));
+    assert_eq!((legacy.mlm_head, legacy.pooler), (true, true));
+    assert!(legacy.warnings[0].contains("taken as cased"), "{:?}", legacy.warnings);
+}
+
+#[test]
+fn what_is_saved_is_loaded_to_the_same_bits() {
+    for name in FIXTURES {
+        let (encoder, batch) = (load(name), Expected::of(name).batch());
+        let saved = tempfile::tempdir().unwrap();
+        encoder.trainable().unwrap().save(saved.path()).unwrap();
+        let again = source(name).at(saved.path()).unwrap();
+        assert_eq!(again.info().lowercase, encoder.info().lowercase, "{name}");
+        let again = again.load(Seed(0)).unwrap();
+        let run = |encoder: &dyn Encoder| {
+            let output = encoder.encode(&batch, &everything(encoder), &cx()).unwrap();
+            output.hidden.iter().map(|(_, state)| state).chain(&output.pooled).chain(&output.mlm_logits).flat_map(values).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(run(encoder.as_ref()), run(again.as_ref()), "{name}");
+    }
+}
+
+#[test]
+fn missing_and_misshapen_tensors_are_named() {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder("tiny-mlm")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = copy.path().join("model.safetensors");
+    let mut tensors: BTreeMap<String, Tensor> = lmprobe_core::candle_core::safetensors::load(&path, &Device::Cpu).unwrap().into_iter().collect();
+    let removed = tensors.remove("bert.encoder.layer.1.output.dense.bias").unwrap();
+    let params = || BertParams { model: ExistingFolder(copy.path().to_owned()), init: Init::Pretrained, casing: Casing::Auto, dropout: None };
+    let message = |tensors: &BTreeMap<String, Tensor>| {
+        lmprobe_plugins::nn::weights::write(&path, tensors).unwrap();
+        BertSource::new(params()).unwrap().load(Seed(0)).err().unwrap().to_string()
+    };
+    let text = message(&tensors);
+    assert!(text.contains("tensor `encoder.layer.1.output.dense.bias` missing; the nearest name there is `encoder.layer."), "{text}");
+    tensors.insert("bert.encoder.layer.1.output.dense.bias".into(), removed.narrow(0, 0, 5).unwrap());
+    let text = message(&tensors);
+    assert!(text.contains("tensor `encoder.layer.1.output.dense.bias` has shape [5], `config.json` says [32]"), "{text}");
+}
+
+#[test]
+fn drawn_weights_hang_from_the_seed() {
+    let source = BertSource::new(BertParams { model: ExistingFolder(folder("tiny-mlm")), init: Init::Random, casing: Casing::Auto, dropout: None }).unwrap();
+    let word = |seed: u64| values(source.load(Seed(seed)).unwrap().trainable().unwrap().variables()[0].var.as_tensor());
+    let drawn = word(1);
+    assert_eq!(drawn, word(1));
+    assert_ne!(drawn, word(2));
+    assert!(drawn[..32].iter().all(|&value| value == 0.0), "the padding row is 0");
+    let spread = (drawn[32..].iter().map(|value| value * value).sum::<f32>() / 3_648.0).sqrt();
+    assert!((spread - 0.02).abs() < 0.002, "standard deviation {spread}");
+}
