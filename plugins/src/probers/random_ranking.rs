@@ -106,7 +106,10 @@ impl Ranking {
         }
         let gaps = first.iter().filter(|place| place.is_none()).count();
         let mut others = distinct(gaps, n - golds.len(), random).into_iter().map(|other| nth_other(other, golds));
-        Self { rank: positions.iter().min().map(|&position| position as u64 + 1), first: first.into_iter().filter_map(|place| place.or_else(|| others.next())).collect() }
+        Self {
+            rank: positions.iter().min().map(|&position| position as u64 + 1),
+            first: first.into_iter().filter_map(|place| place.or_else(|| others.next())).collect(),
+        }
     }
 }
 
@@ -193,7 +196,8 @@ mod tests {
         let both = probe(&fixture::examples(&[("r", "s", &["b"], "p"), ("r", "t", &["c"], "p")], &pool), 33);
         let one = probe(&fixture::examples(&[("r", "t", &["c"], "p")], &pool), 33);
         assert_eq!(table::text_lists(&both, "predictions").unwrap()[1], table::text_lists(&one, "predictions").unwrap()[0]);
-        let other_seeds: std::collections::HashSet<_> = (0..20).map(|seed| fixture::ranks(&probe(&fixture::examples(&[("r", "t", &["c"], "p")], &pool), seed))).collect();
+        let other_seeds: std::collections::HashSet<_> =
+            (0..20).map(|seed| fixture::ranks(&probe(&fixture::examples(&[("r", "t", &["c"], "p")], &pool), seed))).collect();
         assert!(other_seeds.len() > 1);
     }
 

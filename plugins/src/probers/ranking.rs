@@ -55,8 +55,8 @@ impl Pools {
             let names = &mut pools[pool].names;
             // A sorted pool costs one pass; a task that hands it over unsorted still gets the documented tie rule.
             names.sort_unstable();
-            if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(malformed("candidates", format!("`{}` comes twice in the pool `{label}`", pair[0])));
+            if let Some((name, _)) = names.iter().zip(&names[1..]).find(|(name, next)| name == next) {
+                return Err(malformed("candidates", format!("`{name}` comes twice in the pool `{label}`")));
             }
         }
         let golds = table::text_lists(&examples.examples, "golds")?;
@@ -220,7 +220,8 @@ mod tests {
         builder.push(None, 2, Vec::new(), Vec::new());
         let frame = builder.finish().unwrap();
         table::PREDICTIONS.check(&frame, "prober `x`").unwrap();
-        assert_eq!(frame.get_column_names_str(), table::PREDICTIONS.columns.iter().map(|column| column.name).collect::<Vec<_>>());
+        let names: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        assert_eq!(names, table::PREDICTIONS.columns.iter().map(|column| column.name).collect::<Vec<_>>());
         assert_eq!(fixture::ranks(&frame), [Some(1), None]);
         assert_eq!(table::text_lists(&frame, "predictions").unwrap(), [vec!["g".to_owned(), "x".to_owned()], vec![]]);
     }

@@ -1,0 +1,5 @@
+//! Numbers about predictions.
+
+pub mod acc;
+mod grouped;
+pub mod mrr;

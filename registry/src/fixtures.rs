@@ -1,0 +1,340 @@
+//! Plugins and files that the tests of this crate share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lmprobe_core::candle_core::Tensor;
+use lmprobe_core::polars::prelude::DataFrame;
+use lmprobe_core::schemars::JsonSchema;
+use lmprobe_core::{
+    BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, ExistingFolder,
+    MaskToken, Metric, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::diagnostic::Report;
+use crate::node::Node;
+use crate::{Invalid, Registry, Request, resolve, yaml};
+
+/// Parses a text as if it were a run file.
+pub(crate) fn parse(text: &str) -> (Node, Report) {
+    let mut report = Report::default();
+    let source = report.add_source("run.yaml", text, Path::new("/nowhere"));
+    (yaml::parse_value(text, source, 0).map_err(|(_, message)| message).unwrap(), report)
+}
+
+/// A folder with a small set of everything: `model` (mask and head), `headless` (neither), `facts.csv`, `corpus.txt`.
+pub(crate) struct Workspace(tempfile::TempDir);
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        let workspace = Self(tempfile::tempdir().unwrap());
+        workspace.write("model/config.json", r#"{"model_type": "bert", "layers": 6, "head": true}"#);
+        workspace.write("headless/config.json", r#"{"model_type": "bert", "layers": 2, "head": false}"#);
+        workspace.write("facts.csv", "subject,object\n");
+        workspace.write("corpus.txt", "a sentence\n");
+        workspace
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Resolves `run.yaml` of this text.
+    pub(crate) fn resolve_with(&self, text: &str, overrides: &[&str], out: Option<&Path>) -> Result<Resolved, Invalid> {
+        self.write("run.yaml", text);
+        let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+        resolve(&registry(), &Request { path: &self.path().join("run.yaml"), overrides: &overrides, out })
+    }
+
+    pub(crate) fn resolve(&self, text: &str) -> Resolved {
+        self.resolve_with(text, &[], None).map_err(|invalid| invalid.to_string()).unwrap()
+    }
+
+    /// All mistakes, a line each, without the folder.
+    pub(crate) fn mistakes(&self, text: &str) -> String {
+        let invalid = self.resolve_with(text, &[], None).err().unwrap();
+        invalid.to_string().replace(&format!("{}/", self.path().display()), "")
+    }
+}
+
+pub(crate) fn registry() -> Registry {
+    Registry::from_registrations(vec![&BERT, &CONTRASTIVE, &FACTS, &FILL_MASK, &MIMIC, &RANDOM_RANKING, &ACC, &MRR]).unwrap()
+}
+
+macro_rules! registration {
+    ($name:ident, $id:literal, $build:expr, $params:ty, $families:expr, $recipe:expr) => {
+        pub(crate) static $name: Registration = Registration {
+            id: $id,
+            version: 1,
+            build: $build,
+            summary: "for tests",
+            manual: "",
+            schema: schema_of::<$params>,
+            families: $families,
+            recipe: $recipe,
+            file: file!(),
+            line: line!(),
+        };
+    };
+}
+
+registration!(BERT, "bert", Build::Encoder(build_bert), BertParams, &["bert", "roberta"], None);
+registration!(CONTRASTIVE, "contrastive", Build::Objective(build_contrastive), ContrastiveParams, &[], Some(contrastive_recipe));
+registration!(FACTS, "facts", Build::Task(build_facts), FactsParams, &[], None);
+registration!(FILL_MASK, "fill-mask", Build::Prober(build_fill_mask), FillMaskParams, &[], None);
+registration!(MIMIC, "mimic", Build::Prober(build_mimic), MimicParams, &[], None);
+registration!(RANDOM_RANKING, "random-ranking", Build::Prober(build_random_ranking), NoParams, &[], None);
+registration!(ACC, "acc", Build::Metric(build_acc), AccParams, &[], None);
+registration!(MRR, "mrr", Build::Metric(build_mrr), NoParams, &[], None);
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct BertParams {
+    /// The folder of the checkpoint.
+    model: ExistingFolder,
+    /// Longest sequence.
+    #[serde(default)]
+    #[schemars(range(min = 2))]
+    max_length: Option<u64>,
+}
+
+struct BertSource {
+    info: EncoderInfo,
+}
+
+fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
+    let params: BertParams = serde_json::from_value(params)?;
+    let path = params.model.as_ref().join("config.json");
+    let config: Value = serde_json::from_slice(&std::fs::read(&path).map_err(Error::io(&path))?)?;
+    let layers = config["layers"].as_u64().ok_or_else(|| Error::model(&path, "`layers` is missing"))?;
+    let head = config["head"] == true;
+    Ok(Arc::new(BertSource {
+        info: EncoderInfo {
+            family: "bert".into(),
+            layers: layers as usize,
+            hidden: 8,
+            heads: 2,
+            vocab: 10,
+            max_length: 16,
+            mask: head.then(|| MaskToken { text: "[MASK]".into(), id: 4 }),
+            lowercase: true,
+            casing_source: String::new(),
+            pooler: false,
+            mlm_head: head,
+            random_init: false,
+            warnings: vec![],
+        },
+    }))
+}
+
+impl EncoderSource for BertSource {
+    fn info(&self) -> &EncoderInfo {
+        &self.info
+    }
+
+    fn load(&self, _: Seed) -> Result<Box<dyn Encoder>> {
+        unimplemented!("resolving loads no weights")
+    }
+
+    fn at(&self, _: &Path) -> Result<Box<dyn EncoderSource>> {
+        unimplemented!("resolving opens no checkpoint")
+    }
+}
+
+/// How tokens become one vector.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pooling {
+    /// The first token.
+    Cls,
+    /// The mean of all tokens.
+    Mean,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(default, deny_unknown_fields)]
+struct ContrastiveParams {
+    #[schemars(range(min = 0.001))]
+    temperature: f64,
+    pooling: Pooling,
+    layer: i64,
+}
+
+impl Default for ContrastiveParams {
+    fn default() -> Self {
+        Self { temperature: 0.04, pooling: Pooling::Cls, layer: -1 }
+    }
+}
+
+fn contrastive_recipe() -> Value {
+    json!({"steps": 150, "batch_size": 192})
+}
+
+struct Contrastive(ContrastiveParams);
+
+fn build_contrastive(params: Value, _: &BuildContext) -> Result<Arc<dyn Objective>> {
+    Ok(Arc::new(Contrastive(serde_json::from_value(params)?)))
+}
+
+impl Objective for Contrastive {
+    fn needs(&self) -> Needs {
+        Needs { layers: vec![self.0.layer], ..Needs::one_encoder() }
+    }
+
+    fn prepare(&self, _: &[String], _: &dyn Encoder, _: Seed) -> Result<Box<dyn BatchSource>> {
+        unimplemented!("resolving trains nothing")
+    }
+
+    fn want(&self, _: &TokenBatch, _: &Targets, _: &EncoderInfo) -> Result<Want> {
+        unimplemented!("resolving trains nothing")
+    }
+
+    fn loss(&self, _: &[EncoderOutput], _: &TrainingBatch, _: &EncoderInfo) -> Result<Tensor> {
+        unimplemented!("resolving trains nothing")
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct FactsParams {
+    /// The table of facts. One row a fact.
+    facts: ExistingFile,
+    /// Rows to keep: the value that each of these columns must have.
+    #[serde(default, rename = "where")]
+    filter: std::collections::BTreeMap<String, String>,
+}
+
+struct Facts;
+
+fn build_facts(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
+    let _: FactsParams = serde_json::from_value(params)?;
+    Ok(Arc::new(Facts))
+}
+
+impl Task for Facts {
+    fn examples(&self, _: &CallContext<'_>) -> Result<Examples> {
+        unimplemented!("resolving reads no data")
+    }
+
+    fn default_metrics(&self) -> &'static [&'static str] {
+        &["acc@1", "mrr"]
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FillMaskParams {
+    /// Steps of refinement.
+    #[schemars(range(min = 1))]
+    steps: u32,
+    /// Weight of the length.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    length_weight: f64,
+    /// How tokens become one vector.
+    pooling: Pooling,
+}
+
+impl PartialEq for Pooling {
+    fn eq(&self, other: &Self) -> bool {
+        *self as u8 == *other as u8
+    }
+}
+
+impl Default for FillMaskParams {
+    fn default() -> Self {
+        Self { steps: 1, length_weight: 0.5, pooling: Pooling::Mean }
+    }
+}
+
+struct TestProber(Needs);
+
+impl Prober for TestProber {
+    fn needs(&self) -> Needs {
+        self.0.clone()
+    }
+
+    fn probe(&self, _: &[&dyn Encoder], _: &Examples, _: &CallContext<'_>) -> Result<DataFrame> {
+        unimplemented!("resolving asks nothing")
+    }
+}
+
+fn build_fill_mask(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
+    let params: FillMaskParams = serde_json::from_value(params)?;
+    if params.steps == 13 {
+        return Err(Error::Config("13 steps bring bad luck".into()));
+    }
+    Ok(Arc::new(TestProber(Needs { mask_token: true, mlm_head: true, ..Needs::one_encoder() })))
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct MimicParams {
+    /// The hidden state.
+    layer: i64,
+}
+
+fn build_mimic(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
+    let params: MimicParams = serde_json::from_value(params)?;
+    Ok(Arc::new(TestProber(Needs { layers: vec![params.layer], ..Needs::one_encoder() })))
+}
+
+fn build_random_ranking(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(TestProber(Needs { randomness: true, ..Needs::nothing() })))
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct AccParams {
+    /// The cutoff.
+    #[schemars(range(min = 1))]
+    k: u64,
+}
+
+struct TestMetric(String);
+
+impl Metric for TestMetric {
+    fn name(&self) -> String {
+        self.0.clone()
+    }
+
+    fn compute(&self, _: &DataFrame, _: &CallContext<'_>) -> Result<DataFrame> {
+        unimplemented!("resolving scores nothing")
+    }
+}
+
+fn build_acc(params: Value, _: &BuildContext) -> Result<Arc<dyn Metric>> {
+    let params: AccParams = serde_json::from_value(params)?;
+    Ok(Arc::new(TestMetric(format!("acc@{}", params.k))))
+}
+
+fn build_mrr(params: Value, _: &BuildContext) -> Result<Arc<dyn Metric>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(TestMetric("mrr".into())))
+}
+
+/// The paths of a component, without the folder of the workspace.
+pub(crate) fn relative(paths: &[(String, PathBuf)], workspace: &Workspace) -> Vec<(String, String)> {
+    let relative = |path: &Path| path.strip_prefix(workspace.path()).unwrap().display().to_string();
+    paths.iter().map(|(pointer, path)| (pointer.clone(), relative(path))).collect()
+}

@@ -1,0 +1,64 @@
+//! The command line as clap sees it; each command describes its own arguments.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::cmd;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a bug of lmprobe; 2 usage or an invalid run file; 3 a model or data file is missing or malformed; \
+4 finished, but some jobs failed; 6 out of memory; 75 stopped by a signal, 130 by Ctrl-C: the same command goes on from there.";
+
+/// Ask language models what they know, and see how they know it.
+#[derive(Debug, Parser)]
+#[command(name = "lmprobe", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Show errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Show more of what happens; -vv for everything (the variable `RUST_LOG` selects by module)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub(crate) verbose: u8,
+    /// When to use colours; `auto` also respects `NO_COLOR` and `CLICOLOR_FORCE`
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
+    pub(crate) color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The commands, one file each in `cmd/`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run what a run file describes, or go on where an earlier run stopped
+    Run(cmd::run::RunArgs),
+    /// Check a run file without loading a model
+    Validate(cmd::validate::ValidateArgs),
+    /// Show the jobs of a run file and which of them are done
+    Plan(cmd::plan::PlanArgs),
+    /// Show the scores of finished runs
+    Results(cmd::results::ResultsArgs),
+    /// List the encoders, objectives, tasks, probers and metrics
+    List(cmd::list::ListArgs),
+    /// Show the manual and the parameters of a plugin
+    Describe(cmd::describe::DescribeArgs),
+    /// Print the JSON Schema of run files, for editors
+    Schema,
+    /// Show what this machine offers
+    Doctor(cmd::doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(cmd::completions::CompletionsArgs),
+}

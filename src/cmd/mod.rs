@@ -1,0 +1,30 @@
+//! The commands, one file each.
+
+pub(crate) mod completions;
+pub(crate) mod describe;
+pub(crate) mod doctor;
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod results;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod validate;
+
+use crate::arguments::Command;
+use crate::console::Console;
+use crate::exit::Exit;
+
+/// Executes a command.
+pub(crate) fn execute(command: Command, console: Console) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(arguments) => run::execute(&arguments, console),
+        Command::Validate(arguments) => validate::execute(&arguments, console),
+        Command::Plan(arguments) => plan::execute(&arguments, console),
+        Command::Results(arguments) => results::execute(&arguments, console),
+        Command::List(arguments) => list::execute(&arguments, console),
+        Command::Describe(arguments) => describe::execute(&arguments, console),
+        Command::Schema => schema::execute(console),
+        Command::Doctor(arguments) => doctor::execute(&arguments, console),
+        Command::Completions(arguments) => completions::execute(&arguments, console),
+    }
+}

@@ -1,0 +1,162 @@
+//! Scores as a person reads them: one table a task, a row for each way of asking, a column for each metric.
+
+use crate::report::scores::{Aggregate, Score};
+use crate::report::text_table::TextTable;
+use crate::run_file::count;
+
+/// The scores of one task of one run, of one aggregate.
+#[derive(Debug)]
+pub(crate) struct ScoreTable {
+    title: String,
+    table: TextTable,
+}
+
+impl ScoreTable {
+    /// For terminals, ending in a line break.
+    pub(crate) fn plain(&self) -> String {
+        format!("{}\n{}", self.title, self.table.plain())
+    }
+
+    /// For papers, ending in a line break.
+    pub(crate) fn markdown(&self) -> String {
+        format!("**{}**\n\n{}", self.title, self.table.markdown())
+    }
+}
+
+/// The tables of these scores, by run, limit, task and aggregate, in the order of their first rows.
+pub(crate) fn of(scores: &[&Score]) -> Vec<ScoreTable> {
+    group(scores, |score| (score.run.clone(), score.limit, score.task.clone(), score.aggregate)).into_iter().map(|(_, scores)| table(&scores)).collect()
+}
+
+fn table(scores: &[&Score]) -> ScoreTable {
+    let metrics = group(scores, |score| (score.metric.clone(), score.unit.clone()));
+    let by_relation = scores[0].aggregate == Aggregate::Relation;
+    let seeded = scores.iter().any(|score| score.seed.is_some());
+    let mut header = vec!["encoder".to_owned(), "prober".to_owned()];
+    header.extend(seeded.then(|| "seed".to_owned()));
+    header.extend(by_relation.then(|| "relation".to_owned()));
+    header.extend(metrics.iter().map(|((metric, unit), _)| heading(metric, unit)));
+    let mut table = TextTable::new(header);
+    for (_, cells) in group(scores, |score| (score.job_id.clone(), encoder(score), score.prober.clone(), score.seed, score.relation.clone())) {
+        let first = cells[0];
+        let mut row = vec![encoder(first), first.prober.clone()];
+        row.extend(seeded.then(|| first.seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string())));
+        row.extend(by_relation.then(|| first.relation.clone().unwrap_or_default()));
+        row.extend(metrics.iter().map(|((metric, unit), _)| {
+            cells.iter().find(|score| score.metric == *metric && score.unit == *unit).map_or_else(|| "-".to_owned(), |score| number(score))
+        }));
+        table.push(row);
+    }
+    ScoreTable { title: title(scores), table }
+}
+
+/// `medlama, facts: micro over 400 questions, 95 % intervals`.
+fn title(scores: &[&Score]) -> String {
+    let first = scores[0];
+    let n = scores.iter().all(|score| score.n == first.n).then(|| usize::try_from(first.n).ok()).flatten();
+    let over = match first.aggregate {
+        Aggregate::Micro => n.map_or_else(|| "mean over all questions (micro)".into(), |n| format!("mean over {} (micro)", count(n, "question"))),
+        Aggregate::Macro => n.map_or_else(|| "mean over relations (macro)".into(), |n| format!("mean over {} (macro)", count(n, "relation"))),
+        Aggregate::Relation => "by relation".into(),
+    };
+    let limit = first.limit.map(|limit| format!("; --limit {limit}: FOR TESTING ONLY")).unwrap_or_default();
+    format!("{} / {}: {over}, with 95 % intervals{limit}", first.run, first.task)
+}
+
+fn encoder(score: &Score) -> String {
+    let adapt = score.adapt.as_deref().filter(|adapt| *adapt != "none").map(|adapt| format!("+{adapt}")).unwrap_or_default();
+    match &score.encoder {
+        _ if score.baseline => "(baseline)".to_owned(),
+        Some(encoder) => format!("{encoder}{adapt}"),
+        None => "-".to_owned(),
+    }
+}
+
+fn heading(metric: &str, unit: &str) -> String {
+    match unit {
+        "" => metric.to_owned(),
+        "fraction" => format!("{metric} (%)"),
+        _ => format!("{metric} ({unit})"),
+    }
+}
+
+/// The value with its interval; fractions in percent.
+fn number(score: &Score) -> String {
+    let (value, low, high) = (score.value, score.ci_low, score.ci_high);
+    if score.unit == "fraction" {
+        format!("{:.1} [{:.1}, {:.1}]", value * 100.0, low * 100.0, high * 100.0)
+    } else {
+        format!("{value:.3} [{low:.3}, {high:.3}]")
+    }
+}
+
+/// Values by key, in the order in which keys first appear.
+fn group<'a, K: PartialEq>(scores: &[&'a Score], key: impl Fn(&Score) -> K) -> Vec<(K, Vec<&'a Score>)> {
+    let mut groups: Vec<(K, Vec<&'a Score>)> = Vec::new();
+    for &score in scores {
+        let key = key(score);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, members)) => members.push(score),
+            None => groups.push((key, vec![score])),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(encoder: Option<&str>, prober: &str, metric: &str, value: f64) -> Score {
+        Score {
+            run: "demo".into(),
+            job_id: format!("{encoder:?}{prober}"),
+            encoder: encoder.map(str::to_owned),
+            adapt: encoder.map(|_| "none".to_owned()),
+            task: "facts".into(),
+            prober: prober.into(),
+            baseline: encoder.is_none(),
+            seed: None,
+            limit: None,
+            metric: metric.into(),
+            aggregate: Aggregate::Micro,
+            relation: None,
+            value,
+            ci_low: value - 0.01,
+            ci_high: value + 0.01,
+            ci_method: "wilson".into(),
+            n: 400,
+            unit: if metric == "mrr" { "reciprocal rank" } else { "fraction" }.into(),
+            higher_is_better: true,
+        }
+    }
+
+    fn plain(scores: &[Score]) -> String {
+        of(&scores.iter().collect::<Vec<_>>()).iter().map(ScoreTable::plain).collect()
+    }
+
+    #[test]
+    fn fractions_are_percent_and_baselines_are_marked() {
+        let scores = [score(Some("bert"), "fill-mask", "acc@1", 0.931), score(Some("bert"), "fill-mask", "mrr", 0.95), score(None, "majority", "acc@1", 0.12)];
+        let expected = "\
+demo / facts: mean over 400 questions (micro), with 95 % intervals
+encoder     prober     acc@1 (%)          mrr (reciprocal rank)
+bert        fill-mask  93.1 [92.1, 94.1]  0.950 [0.940, 0.960]
+(baseline)  majority   12.0 [11.0, 13.0]  -
+";
+        assert_eq!(plain(&scores), expected);
+    }
+
+    #[test]
+    fn numbers_of_a_limited_run_say_so() {
+        let limited = Score { limit: Some(5), ..score(Some("bert"), "fill-mask", "acc@1", 0.5) };
+        assert!(plain(&[limited]).contains("--limit 5: FOR TESTING ONLY"));
+    }
+
+    #[test]
+    fn every_task_has_its_own_table() {
+        let other = Score { task: "other".into(), ..score(Some("bert"), "fill-mask", "acc@1", 0.5) };
+        let text = plain(&[score(Some("bert"), "fill-mask", "acc@1", 0.5), other]);
+        assert_eq!(text.matches("with 95 % intervals").count(), 2);
+    }
+}

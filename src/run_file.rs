@@ -1,0 +1,46 @@
+//! Reading a run file for the commands that take one.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lmprobe_core::{Plan, PlanRequest, Resolved};
+use lmprobe_registry::{Registry, Request, resolve};
+
+/// A run file and what the command line changes in it.
+#[derive(Debug, Args)]
+pub(crate) struct RunFileArgs {
+    /// The run file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Set a value of the run file, `seeds=[1,2]` or `encoders[0].model=path`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl RunFileArgs {
+    /// Reads the file, builds its plugins and fills in the defaults. `out` replaces the run folder.
+    pub(crate) fn resolve(&self, out: Option<&Path>) -> anyhow::Result<Resolved> {
+        let registry = Registry::builtin()?;
+        let request = Request { path: &self.file, overrides: &self.set, out };
+        Ok(resolve(&registry, &request)?)
+    }
+
+    /// The resolved file and its jobs.
+    pub(crate) fn plan(&self, out: Option<&Path>, limit: Option<u64>) -> anyhow::Result<(Resolved, Plan)> {
+        let resolved = self.resolve(out)?;
+        let plan = Plan::new(&resolved, PlanRequest { limit })?;
+        Ok((resolved, plan))
+    }
+}
+
+/// A path as a person would type it here: relative to the working directory if it lies below.
+pub(crate) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let relative = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).filter(|relative| !relative.as_os_str().is_empty());
+    relative.unwrap_or(path).display().to_string()
+}
+
+/// A number and its noun: `1 task`, `2 tasks`.
+pub(crate) fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}

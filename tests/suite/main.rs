@@ -1,0 +1,6 @@
+//! What a user sees: the program is run as a user runs it, on the fixtures of this repository.
+
+mod broken;
+mod cli;
+mod program;
+mod running;
