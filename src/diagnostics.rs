@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn spans_at_odd_places_do_no_harm() {
-        for (text, span) in [("", 0..0), ("a", 1..1), ("a\n", 2..2), ("ä", 1..2), ("a\nb\nc", 0..5), ("a", 7..9), ("a\r\nb", 1..3), ("\n\n", 1..2), ("ab", 2..1)] {
+        for (text, span) in
+            [("", 0..0), ("a", 1..1), ("a\n", 2..2), ("ä", 1..2), ("a\nb\nc", 0..5), ("a", 7..9), ("a\r\nb", 1..3), ("\n\n", 1..2), ("ab", 2..1)]
+        {
             let mistake = Diagnostic { span: Some(span.clone()), ..diagnostic("temprature", "temprature") };
             let shown = rendered(text, vec![mistake]);
             assert!(shown.contains("did you mean"), "{text:?} {span:?}: {shown}");

@@ -215,8 +215,19 @@ mod tests {
     #[test]
     fn negative_layers_count_from_the_end() {
         let info = EncoderInfo {
-            family: "bert".into(), layers: 6, hidden: 8, heads: 2, vocab: 10, max_length: 16, mask: None, lowercase: true,
-            casing_source: String::new(), pooler: false, mlm_head: false, random_init: false, warnings: vec![],
+            family: "bert".into(),
+            layers: 6,
+            hidden: 8,
+            heads: 2,
+            vocab: 10,
+            max_length: 16,
+            mask: None,
+            lowercase: true,
+            casing_source: String::new(),
+            pooler: false,
+            mlm_head: false,
+            random_init: false,
+            warnings: vec![],
         };
         assert_eq!(info.layer(-1).unwrap(), 6);
         assert_eq!(info.layer(-7).unwrap(), 0);

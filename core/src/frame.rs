@@ -68,7 +68,7 @@ impl FrameSchema {
         let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: self.name, message });
         for column in self.columns {
             let Ok(found) = frame.column(column.name) else {
-                let names: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
+                let names: Vec<&str> = frame.get_column_names().into_iter().map(polars::prelude::PlSmallStr::as_str).collect();
                 return fail(format!("column `{}` is missing; it has {}", column.name, names.join(", ")));
             };
             if *found.dtype() != column.kind.dtype() {

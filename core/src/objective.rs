@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{EncoderInfo, EncoderOutput, Encoder, Needs, Result, Seed, TokenBatch, Want};
+use crate::{Encoder, EncoderInfo, EncoderOutput, Needs, Result, Seed, TokenBatch, Want};
 
 /// Named targets of a loss.
 pub type Targets = BTreeMap<&'static str, Tensor>;

@@ -117,7 +117,11 @@ pub struct CellFilter {
 impl CellFilter {
     fn matches(&self, encoder: &str, adapt: &str, task: &str, prober: &str, seed: u64) -> bool {
         let is = |wanted: &Option<String>, label: &str| wanted.as_deref().is_none_or(|wanted| wanted == label);
-        is(&self.encoder, encoder) && is(&self.adapt, adapt) && is(&self.task, task) && is(&self.prober, prober) && self.seed.is_none_or(|wanted| wanted == seed)
+        is(&self.encoder, encoder)
+            && is(&self.adapt, adapt)
+            && is(&self.task, task)
+            && is(&self.prober, prober)
+            && self.seed.is_none_or(|wanted| wanted == seed)
     }
 }
 

@@ -129,13 +129,7 @@ impl Executor<'_> {
         match result {
             Ok(()) => {
                 let wall_s = clock.elapsed().as_secs_f64();
-                folder.finish(&JobRecord {
-                    id: job.id.clone(),
-                    cell: job.cell.clone(),
-                    identity: job.identity.clone(),
-                    wall_s,
-                    warnings: cx.warnings(),
-                })?;
+                folder.finish(&JobRecord { id: job.id.clone(), cell: job.cell.clone(), identity: job.identity.clone(), wall_s, warnings: cx.warnings() })?;
                 self.progress.job_finished(index, &label, None, false);
                 self.note(job, "done", Some(wall_s), None, cx.warnings());
                 Ok(())

@@ -67,8 +67,8 @@ impl Random {
     /// Uniform in `[0, 1)` with 53 bits.
     pub fn unit(&mut self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
-        let bits = (self.next_u64() >> 11) as f64;
-        bits / (1u64 << 53) as f64
+        let (bits, range) = ((self.next_u64() >> 11) as f64, (1u64 << 53) as f64);
+        bits / range
     }
 
     /// Uniform in `0..bound` without bias (Lemire 2019). `bound` must not be 0.

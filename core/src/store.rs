@@ -4,9 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{
-    CsvWriter, DataFrame, DataType, IntoColumn, IpcWriter, NamedFrom, ParquetReader, ParquetWriter, SerReader, SerWriter, Series,
-};
+use polars::prelude::{CsvWriter, DataFrame, DataType, IntoColumn, IpcWriter, NamedFrom, ParquetReader, ParquetWriter, SerReader, SerWriter, Series};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -130,7 +128,9 @@ impl JobFolder {
     pub fn record<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let path = self.jobs.join("job.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::data(&path, None, format!("not a job record ({error}); remove the folder to run the job again"))),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| Error::data(&path, None, format!("not a job record ({error}); remove the folder to run the job again"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(path)(error)),
         }

@@ -26,10 +26,7 @@ pub const EXAMPLES: FrameSchema = FrameSchema {
 pub const CANDIDATES: FrameSchema = FrameSchema {
     name: "candidates",
     doc: "One row a candidate of a pool, in ascending byte order of the names.",
-    columns: &[
-        column("pool", ColumnType::Text, false, "The pool."),
-        column("name", ColumnType::Text, false, "The candidate."),
-    ],
+    columns: &[column("pool", ColumnType::Text, false, "The pool."), column("name", ColumnType::Text, false, "The candidate.")],
 };
 
 /// What a prober answers.
@@ -49,11 +46,7 @@ pub const PREDICTIONS: FrameSchema = FrameSchema {
 };
 
 /// What a metric computes.
-pub const METRIC_ROWS: FrameSchema = FrameSchema {
-    name: "metric rows",
-    doc: "One row a number.",
-    columns: METRIC_COLUMNS,
-};
+pub const METRIC_ROWS: FrameSchema = FrameSchema { name: "metric rows", doc: "One row a number.", columns: METRIC_COLUMNS };
 
 const METRIC_COLUMNS: &[Column] = &[
     column("metric", ColumnType::Text, false, "Name of the metric, `acc@10`."),

@@ -1,4 +1,5 @@
 //! BERT against the reference implementation, on the fixtures of `tests/fixtures/bert` (made by the `make.py` there).
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its fixture has failed")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -144,9 +145,9 @@ fn loss(name: &str, encoder: &dyn Encoder, expected: &Expected) -> Tensor {
     }
     let labels = expected.tensors["labels"].to_vec2::<i64>().unwrap();
     let (mut positions, mut targets) = (Vec::new(), Vec::new());
-    for index in 0..batch.len() {
-        for (place, position) in batch.range(index).enumerate() {
-            if let Ok(label) = u32::try_from(labels[index][place]) {
+    for (index, labels) in labels.iter().enumerate() {
+        for (label, position) in labels.iter().zip(batch.range(index)) {
+            if let Ok(label) = u32::try_from(*label) {
                 positions.push(position);
                 targets.push(label);
             }

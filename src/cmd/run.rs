@@ -13,8 +13,8 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::progress::Display;
-use crate::report::scores::{Aggregate, Score, read};
 use crate::report::score_table;
+use crate::report::scores::{Aggregate, Score, read};
 use crate::run_file::{RunFileArgs, count, shown};
 use crate::threads;
 

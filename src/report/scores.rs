@@ -59,9 +59,9 @@ pub(crate) struct Score {
 /// The score table of a run folder.
 pub(crate) fn load(folder: &Path) -> anyhow::Result<DataFrame> {
     let path = folder.join("scores.parquet");
-    let file = File::open(&path).map_err(Error::io(&path)).context(
-        "no scores here; `lmprobe run FILE` writes them, with `parquet` among the `formats` of the run file's `output` (the default)",
-    )?;
+    let file = File::open(&path)
+        .map_err(Error::io(&path))
+        .context("no scores here; `lmprobe run FILE` writes them, with `parquet` among the `formats` of the run file's `output` (the default)")?;
     let malformed = |reason: String| Error::data(&path, None, format!("not a table of scores ({reason}); `lmprobe run FILE` writes it anew"));
     let frame = ParquetReader::new(file).finish().map_err(|error| malformed(error.to_string()))?;
     table::SCORES.check(&frame, "the file").map_err(|error| malformed(error.to_string()))?;

@@ -21,9 +21,8 @@ impl TextTable {
 
     /// The table with aligned columns, ending in a line break.
     pub(crate) fn plain(&self) -> String {
-        let widths: Vec<usize> = (0..self.header.len())
-            .map(|column| self.lines().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
-            .collect();
+        let widths: Vec<usize> =
+            (0..self.header.len()).map(|column| self.lines().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
         let mut text = String::new();
         for row in self.lines() {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

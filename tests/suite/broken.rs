@@ -16,7 +16,8 @@ fn folder() -> PathBuf {
 
 fn files() -> Vec<PathBuf> {
     let entries = fs::read_dir(folder()).expect("the folder of broken run files");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     files.sort();
     files
 }

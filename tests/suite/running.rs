@@ -124,7 +124,8 @@ fn a_task_that_cannot_be_read_fails_its_jobs_only() {
 fn a_stopped_run_says_so_and_can_go_on() {
     for (signal, code) in [("INT", 130), ("TERM", 75), ("USR1", 75)] {
         let workspace = Workspace::new(&training());
-        let mut child = lmprobe(&["run", "run.yaml"]).current_dir(workspace.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child =
+            lmprobe(&["run", "run.yaml"]).current_dir(workspace.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let mut said = String::new();
         for line in lines.by_ref() {
@@ -144,7 +145,8 @@ fn a_stopped_run_says_so_and_can_go_on() {
 #[test]
 fn a_second_run_on_the_same_folder_is_refused() {
     let workspace = Workspace::new(&training());
-    let mut child = lmprobe(&["run", "run.yaml"]).current_dir(workspace.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child =
+        lmprobe(&["run", "run.yaml"]).current_dir(workspace.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     assert!(lines.any(|line| line.expect("UTF-8").contains("rewired")));
     let second = workspace.lmprobe(&["run", "run.yaml"]);

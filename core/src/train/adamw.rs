@@ -41,7 +41,10 @@ impl AdamW {
                 scale,
                 params,
             };
-            variable.var.inplace_op2(&gradient.contiguous()?, &update).map_err(|error| Error::Unsupported(format!("update of `{}`: {error}", variable.name)))?;
+            variable
+                .var
+                .inplace_op2(&gradient.contiguous()?, &update)
+                .map_err(|error| Error::Unsupported(format!("update of `{}`: {error}", variable.name)))?;
         }
         Ok(())
     }
@@ -76,8 +79,7 @@ impl InplaceOp2 for Update<'_> {
         let (first, second) = &mut **moments;
         let params = self.params;
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
-        let (correction1, correction2) =
-            if params.bias_correction { (1.0 - params.beta1.powi(step), 1.0 - params.beta2.powi(step)) } else { (1.0, 1.0) };
+        let (correction1, correction2) = if params.bias_correction { (1.0 - params.beta1.powi(step), 1.0 - params.beta2.powi(step)) } else { (1.0, 1.0) };
         let (beta1, beta2) = (params.beta1 as f32, params.beta2 as f32);
         let (rest1, rest2) = ((1.0 - params.beta1) as f32, (1.0 - params.beta2) as f32);
         let rate = (self.learning_rate / correction1) as f32;

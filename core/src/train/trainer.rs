@@ -54,7 +54,7 @@ pub fn train(job: &TrainingJob<'_>, cx: &CallContext<'_>) -> Result<DataFrame> {
         looped.step(&mut state, cx)?;
         let done = state.optimiser.step;
         cx.progress.advanced("steps", usize::try_from(done).unwrap_or(usize::MAX), usize::try_from(total).unwrap_or(usize::MAX));
-        let asked = job.params.checkpoint_every.is_some_and(|every| done % every == 0);
+        let asked = job.params.checkpoint_every.is_some_and(|every| done.is_multiple_of(every));
         let stop = cx.cancel.is_requested();
         if done < total && (asked || stop || saved_at.elapsed().as_secs() >= checkpoint::RESCUE_INTERVAL_S) {
             checkpoint::save(job.folder, model, &variables, &state.optimiser, &state.record, asked)?;
@@ -64,7 +64,7 @@ pub fn train(job: &TrainingJob<'_>, cx: &CallContext<'_>) -> Result<DataFrame> {
             return Err(Error::Cancelled);
         }
     }
-    checkpoint::finish(job.folder, model, job.params.checkpoint_every.is_some_and(|every| total % every == 0).then_some(total))?;
+    checkpoint::finish(job.folder, model, job.params.checkpoint_every.is_some_and(|every| total.is_multiple_of(every)).then_some(total))?;
     state.record.into_frame()
 }
 
@@ -177,7 +177,7 @@ fn read_corpus(params: &TrainingParams) -> Result<Vec<String>> {
     for path in &params.corpus.0 {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&byte| byte == b'\n').count();
             Error::data(path, line, "the corpus is not UTF-8")
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

@@ -121,7 +121,10 @@ impl BertSource {
             }
         };
         if tokenizer.vocab > config.vocab_size {
-            return Err(Error::model(folder, format!("the tokenizer has {} entries and the model {}: they do not belong together", tokenizer.vocab, config.vocab_size)));
+            return Err(Error::model(
+                folder,
+                format!("the tokenizer has {} entries and the model {}: they do not belong together", tokenizer.vocab, config.vocab_size),
+            ));
         }
         let info = EncoderInfo {
             family: "bert".into(),
@@ -233,15 +236,15 @@ impl EncoderSource for BertSource {
 /// The name without the `bert.` prefix, with layer normalisations called as they are today.
 fn canonical(name: &str) -> String {
     let name = name.strip_prefix("bert.").unwrap_or(name);
-    match (name.strip_suffix(".gamma"), name.strip_suffix(".beta")) {
-        (Some(stem), _) => format!("{stem}.weight"),
-        (_, Some(stem)) => format!("{stem}.bias"),
+    match name.rsplit_once('.') {
+        Some((stem, "gamma")) => format!("{stem}.weight"),
+        Some((stem, "beta")) => format!("{stem}.bias"),
         _ => name.to_owned(),
     }
 }
 
 fn is_bias_or_norm(name: &str) -> bool {
-    name.ends_with(".bias") || name.ends_with("LayerNorm.weight")
+    name.rsplit('.').next() == Some("bias") || name.ends_with("LayerNorm.weight")
 }
 
 /// BERT, loaded.

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(seen, [("micro", None, 4), ("macro", None, 2), ("relation", Some("causes"), 1), ("relation", Some("cures"), 3)]);
         let values: Vec<f64> = rows.iter().map(|row| row.2).collect();
         assert_eq!(values[0], 1.75 / 4.0);
-        assert!((values[1] - (0.5 + 1.25 / 3.0) / 2.0).abs() < 1e-15);
+        assert!((values[1] - f64::midpoint(0.5, 1.25 / 3.0)).abs() < 1e-15);
         assert_eq!(values[2], 0.5);
         assert!((values[3] - 1.25 / 3.0).abs() < 1e-15);
         assert!(rows.iter().all(|row| row.6 == "cluster-bootstrap"));

@@ -277,7 +277,8 @@ impl BertModel {
         let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
         let site = |layer: usize, site: u64| dropout.map(|seed| (seed, layer as u64 * 4 + site));
         let hidden_dropout = |at: Option<(Seed, u64)>| at.map(|(seed, stream)| Dropout { p: self.config.hidden_dropout_prob, seed: seed.0, stream });
-        let attention_dropout = |at: Option<(Seed, u64)>| at.map(|(seed, stream)| Dropout { p: self.config.attention_probs_dropout_prob, seed: seed.0, stream });
+        let attention_dropout =
+            |at: Option<(Seed, u64)>| at.map(|(seed, stream)| Dropout { p: self.config.attention_probs_dropout_prob, seed: seed.0, stream });
         let eps = self.config.layer_norm_eps;
 
         let mut output = EncoderOutput::default();

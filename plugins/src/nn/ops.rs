@@ -366,7 +366,9 @@ impl CustomOp1 for SequenceMean {
                 mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x);
             }
             let n = (ends[1] - ends[0]) as f32;
-            mean.iter_mut().for_each(|mean| *mean /= n);
+            for value in mean.iter_mut() {
+                *value /= n;
+            }
         }
         Ok(owned(y, (self.0.len() - 1, width)))
     }
@@ -434,7 +436,15 @@ mod tests {
             let weights: Vec<f32> = (0..y.elem_count()).map(|i| if i % 3 == 0 { 1.0 } else { -0.5 }).collect();
             (y.flatten_all().unwrap() * Tensor::new(weights, &Device::Cpu).unwrap()).unwrap().sum_all().unwrap()
         };
-        let gradient = loss(x.as_tensor()).backward().unwrap().get(x.as_tensor()).expect("the gradient reaches the variable").flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let gradient = loss(x.as_tensor())
+            .backward()
+            .unwrap()
+            .get(x.as_tensor())
+            .expect("the gradient reaches the variable")
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         let values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for i in 0..values.len() {
             let shifted = |by: f32| {

@@ -62,7 +62,9 @@ impl TextTokenizer {
         let config = json_of(&folder.join("tokenizer_config.json"))?;
         let special = json_of(&folder.join("special_tokens_map.json"))?;
         let files = FILES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
-        let token = |role: &str, default: &str| special_token(config.as_ref(), role).or_else(|| special_token(special.as_ref(), role)).unwrap_or_else(|| default.to_owned());
+        let token = |role: &str, default: &str| {
+            special_token(config.as_ref(), role).or_else(|| special_token(special.as_ref(), role)).unwrap_or_else(|| default.to_owned())
+        };
         let tokenizer_json = folder.join("tokenizer.json");
         let mut built = if tokenizer_json.exists() {
             Self::from_tokenizer_json(&tokenizer_json, config.as_ref(), casing)?
@@ -89,7 +91,9 @@ impl TextTokenizer {
             Casing::Cased => Some((false, "the run file")),
             Casing::Uncased => Some((true, "the run file")),
             // transformers lets `tokenizer_config.json` overrule the normalizer.
-            Casing::Auto | Casing::Hf => config.and_then(|config| config.get("do_lower_case")).and_then(Value::as_bool).map(|lowercase| (lowercase, "tokenizer_config.json")),
+            Casing::Auto | Casing::Hf => {
+                config.and_then(|config| config.get("do_lower_case")).and_then(Value::as_bool).map(|lowercase| (lowercase, "tokenizer_config.json"))
+            }
         };
         let mut warnings = Vec::new();
         let (lowercase, source) = match (stated, asked) {
@@ -118,7 +122,8 @@ impl TextTokenizer {
             std::io::ErrorKind::InvalidData => Error::data(&path, None, "the vocabulary is not UTF-8"),
             _ => Error::io(&path)(error),
         })?;
-        let vocab: HashMap<String, u32> = text.lines().enumerate().map(|(id, piece)| (piece.trim_end().to_owned(), u32::try_from(id).unwrap_or(u32::MAX))).collect();
+        let vocab: HashMap<String, u32> =
+            text.lines().enumerate().map(|(id, piece)| (piece.trim_end().to_owned(), u32::try_from(id).unwrap_or(u32::MAX))).collect();
         for needed in [&specials.cls, &specials.sep, &specials.unk] {
             if !vocab.contains_key(needed) {
                 return Err(Error::data(&path, None, format!("the vocabulary has no `{needed}`")));
@@ -127,13 +132,13 @@ impl TextTokenizer {
         let flag = |name: &str| config.and_then(|config| config.get(name)).and_then(Value::as_bool);
         let (lowercase, source, warnings) = decide_casing(casing, flag("do_lower_case"), &vocab, &path);
         let (cls, sep) = (vocab[&specials.cls], vocab[&specials.sep]);
-        let model = WordPiece::from_file(&path.to_string_lossy())
-            .unk_token(specials.unk.clone())
-            .build()
-            .map_err(|error| Error::model(&path, error.to_string()))?;
+        let model =
+            WordPiece::from_file(&path.to_string_lossy()).unk_token(specials.unk.clone()).build().map_err(|error| Error::model(&path, error.to_string()))?;
         let mut inner = Tokenizer::new(model);
         let fail = |error: tokenizers::Error| Error::model(&path, error.to_string());
-        inner.with_normalizer(Some(BertNormalizer::new(true, flag("tokenize_chinese_chars").unwrap_or(true), flag("strip_accents"), lowercase))).map_err(fail)?;
+        inner
+            .with_normalizer(Some(BertNormalizer::new(true, flag("tokenize_chinese_chars").unwrap_or(true), flag("strip_accents"), lowercase)))
+            .map_err(fail)?;
         inner.with_pre_tokenizer(Some(BertPreTokenizer));
         inner.with_post_processor(Some(BertProcessing::new((specials.sep.clone(), sep), (specials.cls.clone(), cls))));
         let there = specials.others.iter().chain([&specials.cls, &specials.sep, &specials.unk]).filter(|token| vocab.contains_key(*token));
@@ -233,7 +238,8 @@ fn decide_casing(casing: Casing, stated: Option<bool>, vocab: &HashMap<String, u
         (Casing::Auto, None) => {
             let is_text = |piece: &str| !(piece.starts_with('[') && piece.ends_with(']'));
             let cased = vocab.keys().any(|piece| is_text(piece) && piece.chars().any(char::is_uppercase));
-            let found = if cased { "has upper-case pieces, so the model is taken as cased" } else { "has no upper-case piece, so the model is taken as uncased" };
+            let found =
+                if cased { "has upper-case pieces, so the model is taken as cased" } else { "has no upper-case piece, so the model is taken as uncased" };
             let warning = format!("{}: no tokenizer_config.json says whether to lower-case; the vocabulary {found} (set `casing` to overrule)", path.display());
             (!cased, "the vocabulary", vec![warning])
         }

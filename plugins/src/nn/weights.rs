@@ -32,7 +32,10 @@ impl Header {
         if path.exists() {
             return Self::read(&path);
         }
-        let there: Vec<&str> = ["model.safetensors.index.json", "pytorch_model.bin", "tf_model.h5", "model.ckpt.index"].into_iter().filter(|name| folder.join(name).exists()).collect();
+        let there: Vec<&str> = ["model.safetensors.index.json", "pytorch_model.bin", "tf_model.h5", "model.ckpt.index"]
+            .into_iter()
+            .filter(|name| folder.join(name).exists())
+            .collect();
         let hint = if there.is_empty() { String::new() } else { format!("; it holds `{}`: convert it to one safetensors file first", there.join("`, `")) };
         Err(Error::model(folder, format!("no `model.safetensors` in this folder{hint}")))
     }
@@ -53,7 +56,8 @@ impl Header {
         }
         let mut header = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         file.read_exact(&mut header).map_err(Error::io(path))?;
-        let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header).map_err(|error| malformed(format!("its header is not JSON ({error})")))?;
+        let header: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&header).map_err(|error| malformed(format!("its header is not JSON ({error})")))?;
         let mut shapes = BTreeMap::new();
         for (name, entry) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
             let shape = entry.get("shape").and_then(|shape| serde_json::from_value(shape.clone()).ok());
@@ -71,7 +75,8 @@ impl Header {
 /// If the file is malformed.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::model(path, format!("not a safetensors file: {error}; the file is damaged or cut off")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|error| Error::model(path, format!("not a safetensors file: {error}; the file is damaged or cut off")))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let dtype = match view.dtype() {

@@ -112,7 +112,9 @@ const HALF_PRECISION_EPSILON: f64 = 1.0 / 16_384.0;
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Objective>> {
     let params: ContrastiveParams = serde_json::from_value(params)?;
     if params.faithful && params.pooling == Pooling::Mean {
-        return Err(Error::Config("`faithful: true` with `pooling: mean` is not offered: the original averages over padding, which packed batches do not have".into()));
+        return Err(Error::Config(
+            "`faithful: true` with `pooling: mean` is not offered: the original averages over padding, which packed batches do not have".into(),
+        ));
     }
     Ok(Arc::new(Contrastive { params }))
 }

@@ -206,7 +206,9 @@ mod tests {
         let positions = batch.targets["positions"].to_vec1::<u32>().unwrap();
         assert!((2_850..3_150).contains(&positions.len()), "{}", positions.len()); // 15 % of 20 000, three standard deviations are 150
         let ids: Vec<u32> = positions.iter().map(|&position| batch.inputs[0].ids[position as usize]).collect();
-        let share = |wanted: &dyn Fn(u32) -> bool| f64::from(u32::try_from(ids.iter().filter(|&&id| wanted(id)).count()).unwrap()) / f64::from(u32::try_from(ids.len()).unwrap());
+        let share = |wanted: &dyn Fn(u32) -> bool| {
+            f64::from(u32::try_from(ids.iter().filter(|&&id| wanted(id)).count()).unwrap()) / f64::from(u32::try_from(ids.len()).unwrap())
+        };
         assert!((share(&|id| id == 4) - 0.8).abs() < 0.03);
         assert!((share(&|id| id == 50) - 0.1).abs() < 0.02);
         assert!(batch.targets["pieces"].to_vec1::<u32>().unwrap().iter().all(|&piece| piece == 50), "targets are the pieces before masking");

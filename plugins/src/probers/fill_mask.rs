@@ -5,7 +5,9 @@ use std::sync::Arc;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of};
+use lmprobe_core::{
+    Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of,
+};
 use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
@@ -186,7 +188,9 @@ impl Pieces {
             for name in &pool.names {
                 let ids = encoder.pieces(name)?;
                 if ids.is_empty() {
-                    return Err(lmprobe_core::Error::Unsupported(format!("the candidate {name:?} has no pieces in the encoder's vocabulary; remove it from the data")));
+                    return Err(lmprobe_core::Error::Unsupported(format!(
+                        "the candidate {name:?} has no pieces in the encoder's vocabulary; remove it from the data"
+                    )));
                 }
                 names += 1;
                 several += usize::from(ids.len() > 1);

@@ -52,6 +52,12 @@ pub(crate) fn mask_token(encoder: &dyn Encoder) -> Result<&MaskToken> {
     encoder.info().mask.as_ref().ok_or_else(|| Error::Unsupported("the encoder's tokenizer has no mask token".into()))
 }
 
+/// Says what is wanted of a pass, given its tokens and the indices of its sequences.
+pub(crate) type ChooseWant<'a> = dyn Fn(&TokenBatch, &[usize]) -> Want + 'a;
+
+/// Takes the output of a pass, with the indices of its sequences and its tokens.
+pub(crate) type Collect<'a> = dyn FnMut(&[usize], &TokenBatch, EncoderOutput) -> Result<()> + 'a;
+
 /// Runs the encoder over all sequences in passes of similar length and hands over each pass with the indices of its sequences.
 ///
 /// # Errors
@@ -61,8 +67,8 @@ pub(crate) fn encode_in_passes(
     tokens: &TokenBatch,
     phase: &str,
     cx: &CallContext<'_>,
-    want: &dyn Fn(&TokenBatch, &[usize]) -> Want,
-    collect: &mut dyn FnMut(&[usize], &TokenBatch, EncoderOutput) -> Result<()>,
+    want: &ChooseWant<'_>,
+    collect: &mut Collect<'_>,
 ) -> Result<()> {
     let mut done = 0;
     for group in tokens.groups(TOKENS_A_PASS) {

@@ -220,7 +220,7 @@ mod tests {
         builder.push(None, 2, Vec::new(), Vec::new());
         let frame = builder.finish().unwrap();
         table::PREDICTIONS.check(&frame, "prober `x`").unwrap();
-        let names: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = frame.get_column_names().into_iter().map(polars::prelude::PlSmallStr::as_str).collect();
         assert_eq!(names, table::PREDICTIONS.columns.iter().map(|column| column.name).collect::<Vec<_>>());
         assert_eq!(fixture::ranks(&frame), [Some(1), None]);
         assert_eq!(table::text_lists(&frame, "predictions").unwrap(), [vec!["g".to_owned(), "x".to_owned()], vec![]]);

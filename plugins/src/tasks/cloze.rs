@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::data_file::{DataFile, Row};
 use super::pool::{Candidates, PoolBuilder, Question};
-use super::template::{DataFile, Row, Template, Templates, listed};
+use super::template::{Template, Templates, listed};
 
 inventory::submit! {
     Registration {
@@ -331,6 +332,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the parameters at the call")]
     /// What `cloze` says to files of the given names and contents.
     fn call(files: &[(&str, &str)], params: Value) -> Result<(Examples, Vec<String>)> {
         let folder = tempfile::tempdir().unwrap();

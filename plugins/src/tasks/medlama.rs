@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::data_file::DataFile;
 use super::pool::{Candidates, PoolBuilder, Question};
-use super::template::{DataFile, SUBJECT, Templates, listed};
+use super::template::{SUBJECT, Templates, listed};
 
 inventory::submit! {
     Registration {
@@ -345,6 +346,7 @@ mod tests {
         std::fs::write(path, content).unwrap();
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the parameters at the call")]
     fn call(path: &Path, params: Value) -> Result<(Examples, Vec<String>)> {
         let mut all = json!({"path": path});
         all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
