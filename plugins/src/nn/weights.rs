@@ -108,7 +108,9 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).map_err(malformed)?)))
         .collect::<Result<Vec<_>>>()?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(malformed)
+    // The library's own writer makes private files; a model folder is as readable as the user's mask makes other files.
+    let file = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
+    std::fs::write(path, file).map_err(Error::io(path))
 }
 
 /// The name most similar to one that is missing, if any is similar at all.

@@ -1,0 +1,90 @@
+//! The arrows between the crates, and what the core must not know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Which crates of this workspace each crate may use.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("lmprobe-core", &[]),
+    ("lmprobe-kernels", &[]),
+    ("lmprobe-plugins", &["lmprobe-core", "lmprobe-kernels"]),
+    // One line of the registry names the built-in crate, so that the linker keeps it.
+    ("lmprobe-registry", &["lmprobe-core", "lmprobe-plugins"]),
+    ("lmprobe", &["lmprobe-core", "lmprobe-plugins", "lmprobe-registry"]),
+];
+
+/// What only the program may use: the terminal and the run file's syntax are not the core's or the plugins' business.
+const PROGRAM_ONLY: [&str; 7] = ["clap", "indicatif", "miette", "signal-hook", "anyhow", "tracing-subscriber", "serde-saphyr"];
+
+/// Direct dependencies of each package of the workspace, development dependencies left out.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .map(|package| {
+            let used = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"] != "dev");
+            (text(&package["name"]), used.map(|dependency| text(&dependency["name"])).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let dependencies = dependencies();
+    assert_eq!(dependencies.keys().cloned().collect::<BTreeSet<_>>(), ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect());
+    for (name, allowed) in ARROWS {
+        for used in dependencies[name].iter().filter(|used| used.starts_with("lmprobe")) {
+            assert!(allowed.contains(&used.as_str()), "{name} must not use {used}");
+        }
+    }
+}
+
+#[test]
+fn the_core_and_the_plugins_know_no_terminal() {
+    let dependencies = dependencies();
+    for name in ["lmprobe-core", "lmprobe-plugins", "lmprobe-kernels"] {
+        let found: Vec<_> = PROGRAM_ONLY.iter().filter(|used| dependencies[name].contains(**used)).collect();
+        assert!(found.is_empty(), "{name} must not use {found:?}");
+    }
+}
+
+/// Calls `visit` with each Rust source below a folder.
+fn sources(folder: &Path, visit: &mut dyn FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, visit);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&path, &std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn only_one_module_names_the_yaml_library() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut naming = Vec::new();
+    sources(&root.join("registry/src"), &mut |path, text| {
+        if text.lines().any(|line| line.contains("serde_saphyr") && !line.trim_start().starts_with("//")) {
+            naming.push(path.file_name().unwrap().to_owned());
+        }
+    });
+    assert_eq!(naming, ["yaml.rs"]);
+}
+
+#[test]
+fn files_have_no_names_that_say_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "core/src", "registry/src", "plugins/src", "plugins/kernels/src"] {
+        sources(&root.join(folder), &mut |path, _| {
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            assert!(!["base", "utils", "common", "helpers", "types", "manager"].contains(&stem), "{} says nothing about what is in it", path.display());
+        });
+    }
+}
