@@ -117,6 +117,11 @@ impl Report {
         self.folders.get(location.source).map_or(Path::new(""), PathBuf::as_path)
     }
 
+    /// The character at a place.
+    pub(crate) fn character(&self, location: Location) -> Option<char> {
+        self.sources.get(location.source)?.text.chars().nth(location.offset)
+    }
+
     /// Records a mistake.
     pub(crate) fn error(&mut self, location: Location, key: &str, message: impl Into<String>) -> &mut Diagnostic {
         let span = self.sources.get(location.source).map(|source| span(&source.text, location.offset, location.length));

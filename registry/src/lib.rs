@@ -5,7 +5,7 @@
 //!
 //! What happens to a file, in this order:
 //!
-//! 1. `yaml` reads it, follows `!include` and fills in `${NAME}`; it is the only module that knows the YAML library. The
+//! 1. `yaml` reads it, follows `!include` and fills in `${NAME}` (`environment` does so in double quotes); it is the only module that knows the YAML library. The
 //!    result is a tree of `node`s that know where they stand.
 //! 2. `overrides` changes the tree as `--set` asks.
 //! 3. `run_file` walks the top level; `item` reads each list item, has `schema` check its parameters against the plugin's
@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod diagnostic;
+mod environment;
 mod fit;
 #[cfg(test)]
 mod fixtures;

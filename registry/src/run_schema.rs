@@ -185,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn no_parameter_of_a_built_in_plugin_has_a_reserved_name() {
+        for registration in Registry::builtin().unwrap().all() {
+            let schema = plugin_schema(registration);
+            assert!(schema["properties"].get("use").or(schema["properties"].get("name")).is_none(), "{}", registration.id);
+        }
+    }
+
+    #[test]
     fn recipes_name_only_keys_of_the_training() {
         for registration in Registry::builtin().unwrap().of(Kind::Objective) {
             let Some(Value::Object(recipe)) = registration.recipe.map(|recipe| recipe()) else { continue };

@@ -14,6 +14,7 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{DuplicateKeyPolicy, Error, InputSource, Options, SafeFileReadMode, SafeFileResolver, Spanned, SymlinkPolicy};
 
 use crate::diagnostic::{Location, Report};
+use crate::environment;
 use crate::node::{Key, Node, Value};
 
 /// Deeper nesting is a mistake or an attack; the parser recurses, so it must be bounded well below the stack.
@@ -59,7 +60,10 @@ pub(crate) fn read_document(path: &Path, report: &mut Report) -> Option<Node> {
             report.error(Location::start(source), "", "the run file is empty").help("it needs at least `encoders`, `tasks` and `probers`".to_owned());
             None
         }
-        Ok(Ok(node)) => Some(node),
+        Ok(Ok(mut node)) => {
+            environment::expand(&mut node, "", report, &|name| std::env::var(name).ok());
+            Some(node)
+        }
         Ok(Err(error)) => {
             let problem = explain(&error);
             report.error(problem.location, "", problem.message).help(problem.help);
@@ -415,6 +419,18 @@ mod tests {
         assert!(folder.mistake().contains("`!include` goes in a circle"));
         let folder = Folder::new(&[("run.yaml", b"a: !include ../x.yaml\n")]);
         assert!(folder.mistake().contains("cannot include `../x.yaml`"));
+    }
+
+    #[test]
+    fn the_environment_is_taken_in_double_quotes_too() {
+        let folder = Folder::new(&[
+            ("run.yaml", b"x: !include sub.yaml\nb: {c: \"${LMPROBE_TEST_UNSET:-5}\"}\n"),
+            ("sub.yaml", b"\xef\xbb\xbfy: \"${LMPROBE_TEST_UNSET:?why}\"\n"),
+        ]);
+        let (node, report) = folder.read();
+        assert_eq!(node.unwrap().get("b").unwrap().to_json(), serde_json::json!({"c": "5"}));
+        let invalid = report.into_invalid();
+        assert!(invalid.to_string().ends_with("sub.yaml:1:4: x.y: the environment variable `LMPROBE_TEST_UNSET` is not set: why"), "{invalid}");
     }
 
     #[test]

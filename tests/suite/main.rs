@@ -5,5 +5,6 @@ mod broken;
 mod cli;
 mod program;
 mod quickstart;
+mod registered;
 mod resume;
 mod running;
