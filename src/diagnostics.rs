@@ -13,7 +13,7 @@ const SHOWN: usize = 20;
 const ALL_IN_FULL: usize = 5;
 
 /// Of more mistakes so many are shown with their lines, so that all fit on one screen.
-const FIRST_IN_FULL: usize = 3;
+const FIRST_IN_FULL: usize = 2;
 
 /// Characters of a source line that are shown.
 const WIDTH: usize = 100;
@@ -30,6 +30,9 @@ pub(crate) fn render(invalid: &Invalid, color: bool) -> String {
         let mut shown = Shown::new(diagnostic, invalid.sources.get(diagnostic.source));
         if index >= in_full {
             shown.shorten();
+        }
+        if index > 0 && index <= in_full {
+            text.push('\n');
         }
         if handler.render_report(&mut rendered, &shown).is_err() {
             rendered = format!("  error: {shown}\n");

@@ -71,7 +71,7 @@ pub(crate) fn resolve_files(text: &str, folder: &Path) -> Result<Vec<PathBuf>, P
     if paths.is_empty() { Err(problem(format!("no file matches `{text}`"))) } else { Ok(paths) }
 }
 
-/// The path, absolute, without `.` components.
+/// The path, absolute and without detours.
 pub(crate) fn absolute(text: &str, folder: &Path) -> Result<PathBuf, Problem> {
     let problem =
         |message: &str, help: Option<&str>| Problem { message: message.to_owned(), meant: None, expected: None, help: help.map(str::to_owned), missing: false };
@@ -84,9 +84,19 @@ pub(crate) fn absolute(text: &str, folder: &Path) -> Result<PathBuf, Problem> {
     Ok(without_dots(&folder.join(text)))
 }
 
-/// `..` stays: with symbolic links `a/b/..` need not be `a`.
+/// A path without `.`, and without `..` except behind a symbolic link, where `a/b/..` need not be `a`.
 fn without_dots(path: &Path) -> PathBuf {
-    path.components().filter(|component| !matches!(component, Component::CurDir)).collect()
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) && !clean.is_symlink() => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
 }
 
 fn noun(kind: PathKind) -> &'static str {
@@ -138,6 +148,16 @@ mod tests {
         let folder = folder();
         assert_eq!(resolve(PathKind::File, "./corpus/./a.txt", folder.path()), Ok(folder.path().join("corpus/a.txt")));
         assert_eq!(resolve(PathKind::Folder, "corpus/", folder.path()), Ok(folder.path().join("corpus")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn detours_are_removed_unless_a_link_is_followed() {
+        let folder = folder();
+        std::fs::create_dir_all(folder.path().join("far/away")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("far/away"), folder.path().join("link")).unwrap();
+        assert_eq!(absolute("corpus/../facts.csv", folder.path()).unwrap(), folder.path().join("facts.csv"));
+        assert_eq!(absolute("link/../x", folder.path()).unwrap(), folder.path().join("link/../x"));
     }
 
     #[test]

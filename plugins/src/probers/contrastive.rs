@@ -57,7 +57,7 @@ probers:
 
 ## Reference
 
-Meng et al. 2022, \"Rewire-then-Contrast\", arXiv:2110.08173. Defaults are those of the published run.
+Meng et al. 2022, \"Rewire-then-Probe\", arXiv:2110.08173. Defaults are those of the published run.
 ";
 
 /// Parameters of the prober `contrastive`.
