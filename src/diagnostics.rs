@@ -15,6 +15,9 @@ const ALL_IN_FULL: usize = 5;
 /// Of more mistakes so many are shown with their lines, so that all fit on one screen.
 const FIRST_IN_FULL: usize = 2;
 
+/// Characters of a message, longer than any that quotes no overlong value.
+const LONGEST: usize = 200;
+
 /// Characters of a source line that are shown.
 const WIDTH: usize = 100;
 
@@ -65,16 +68,16 @@ impl Shown {
         let key = if diagnostic.key.is_empty() { String::new() } else { format!("{}: ", diagnostic.key) };
         let line = source.zip(diagnostic.span.clone()).map(|(source, span)| Line::around(&source.text, span));
         Self {
-            header: printable(&format!("{place}{key}{}", diagnostic.message)),
+            header: format!("{}{}", printable(&format!("{place}{key}")), elided(&diagnostic.message)),
             line,
-            label: diagnostic.label.as_deref().map(printable),
-            help: diagnostic.help.as_deref().map(printable),
+            label: diagnostic.label.as_deref().map(elided),
+            help: diagnostic.help.as_deref().map(elided),
         }
     }
 
-    /// Leaves one line.
+    /// Leaves one line. A label that lists all that would have been right stands with the first mistakes.
     fn shorten(&mut self) {
-        if let Some(label) = self.label.take() {
+        if let Some(label) = self.label.take().filter(|label| label.chars().count() <= WIDTH / 2) {
             self.header = format!("{}; {label}", self.header);
         }
         (self.line, self.help) = (None, None);
@@ -165,6 +168,17 @@ fn printable(text: &str) -> String {
     text.chars().map(|character| if character == '\n' { ' ' } else { printable_char(character) }).collect()
 }
 
+/// The text on one line of bearable length: of a long one the beginning and the end.
+fn elided(text: &str) -> String {
+    let characters: Vec<char> = printable(text).chars().collect();
+    if characters.len() <= LONGEST {
+        return characters.into_iter().collect();
+    }
+    let half = LONGEST / 2;
+    let (head, tail): (String, String) = (characters[..half].iter().collect(), characters[characters.len() - half..].iter().collect());
+    format!("{head} ... {tail}")
+}
+
 fn printable_char(character: char) -> char {
     // Besides control characters: those that reverse the direction of what follows.
     let unseen = character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffd}');
@@ -224,6 +238,14 @@ mod tests {
     }
 
     #[test]
+    fn a_long_value_in_a_message_is_elided() {
+        let message = format!("unknown value `{}`", "x".repeat(5_000));
+        let shown = rendered("temprature", vec![Diagnostic { message, ..diagnostic("temprature", "temprature") }]);
+        assert!(shown.lines().all(|line| line.chars().count() < 260), "{shown}");
+        assert!(shown.contains("unknown value `xxx") && shown.contains("xxx`\n"), "{shown}");
+    }
+
+    #[test]
     fn without_a_place_in_the_text_there_is_no_snippet() {
         let shown = rendered("", vec![Diagnostic { span: None, ..diagnostic("temprature", "temprature") }]);
         assert_eq!(shown.lines().count(), 2, "{shown}");
@@ -245,9 +267,17 @@ mod tests {
 
     #[test]
     fn spans_at_odd_places_do_no_harm() {
-        for (text, span) in
-            [("", 0..0), ("a", 1..1), ("a\n", 2..2), ("ä", 1..2), ("a\nb\nc", 0..5), ("a", 7..9), ("a\r\nb", 1..3), ("\n\n", 1..2), ("ab", 2..1)]
-        {
+        for (text, span) in [
+            ("", 0..0),
+            ("a", 1..1),
+            ("a\n", 2..2),
+            ("ä", 1..2),
+            ("a\nb\nc", 0..5),
+            ("a", 7..9),
+            ("a\r\nb", 1..3),
+            ("\n\n", 1..2),
+            ("ab", Range { start: 2, end: 1 }),
+        ] {
             let mistake = Diagnostic { span: Some(span.clone()), ..diagnostic("temprature", "temprature") };
             let shown = rendered(text, vec![mistake]);
             assert!(shown.contains("did you mean"), "{text:?} {span:?}: {shown}");

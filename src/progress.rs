@@ -174,7 +174,7 @@ mod tests {
     fn durations_read_like_speech() {
         assert_eq!(time(Duration::from_millis(420)), "0.4 s");
         assert_eq!(time(Duration::from_secs(200)), "3 min 20 s");
-        assert_eq!(time(Duration::from_secs(7500)), "2 h 5 min");
+        assert_eq!(time(Duration::from_mins(125)), "2 h 5 min");
     }
 
     #[test]

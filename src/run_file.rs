@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use lmprobe_core::{Plan, PlanRequest, Resolved};
 use lmprobe_registry::{Registry, Request, resolve};
@@ -28,7 +29,7 @@ impl RunFileArgs {
     /// The resolved file and its jobs.
     pub(crate) fn plan(&self, out: Option<&Path>, limit: Option<u64>) -> anyhow::Result<(Resolved, Plan)> {
         let resolved = self.resolve(out)?;
-        let plan = Plan::new(&resolved, PlanRequest { limit })?;
+        let plan = Plan::new(&resolved, PlanRequest { limit }).with_context(|| self.file.display().to_string())?;
         Ok((resolved, plan))
     }
 }

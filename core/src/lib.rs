@@ -44,7 +44,7 @@ pub use error::{Error, Result};
 pub use frame::{Column, ColumnType, FrameSchema};
 pub use hash::{ContentHash, hash_bytes, hash_json, hash_path};
 pub use launch::{RunOptions, RunSummary};
-pub use manifest::{JobRecord, Manifest};
+pub use manifest::{JobRecord, Manifest, cpu_features};
 pub use metric::Metric;
 pub use objective::{BatchSource, Objective, Targets, TrainingBatch};
 pub use params::{ExistingFile, ExistingFiles, ExistingFolder, PathKind, schema_of};

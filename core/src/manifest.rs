@@ -104,7 +104,7 @@ pub(crate) fn cpu_s() -> Option<f64> {
 }
 
 /// Vector instructions of this processor that matter here.
-pub(crate) fn cpu_features() -> Vec<String> {
+pub fn cpu_features() -> Vec<String> {
     let mut features: Vec<&str> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {

@@ -167,8 +167,14 @@ impl Plan {
     pub fn new(run: &Resolved, request: PlanRequest) -> Result<Self> {
         let mut builder = Builder { run, limit: request.limit, inputs: BTreeMap::new(), jobs: Vec::new() };
         for task in 0..run.tasks.len() {
-            for baseline in 0..run.baselines.len() {
-                builder.baseline(task, baseline)?;
+            for (baseline, item) in run.baselines.iter().enumerate() {
+                if item.prober.needs().randomness {
+                    for &seed in &run.seeds {
+                        builder.baseline(task, baseline, Some(seed))?;
+                    }
+                } else {
+                    builder.baseline(task, baseline, None)?;
+                }
             }
         }
         for encoder in 0..run.encoders.len() {
@@ -213,9 +219,8 @@ impl Builder<'_> {
         id
     }
 
-    fn baseline(&mut self, task: usize, baseline: usize) -> Result<()> {
+    fn baseline(&mut self, task: usize, baseline: usize, seed: Option<u64>) -> Result<()> {
         let (task_item, item) = (&self.run.tasks[task], &self.run.baselines[baseline]);
-        let seed = item.prober.needs().randomness.then(|| self.run.seeds[0]);
         let cell = Cell { task: Some(task_item.component.label.clone()), prober: Some(item.component.label.clone()), seed, ..Cell::default() };
         let identity = json!({
             "job": "probe", "task": self.identity(&task_item.component)?, "prober": self.identity(&item.component)?,

@@ -220,6 +220,7 @@ impl Executor<'_> {
     /// Scores every finished job and writes the tables of the run.
     fn collect(&self, jobs: &[ManifestJob]) -> Result<DataFrame> {
         let mut scores: Option<DataFrame> = None;
+        let mut kept = Vec::new();
         for (job, outcome) in self.plan.jobs.iter().zip(jobs) {
             if outcome.status == "failed" {
                 continue;
@@ -227,13 +228,13 @@ impl Executor<'_> {
             let folder = self.store.job(&job.id);
             if let JobKind::Train { .. } = job.kind {
                 let frame = self.with_labels(&folder.read_table("training")?, job)?;
-                self.store.write_table(&format!("training/{}", file_name(job)), &frame, &self.run.formats)?;
+                kept.extend(self.store.write_table(&format!("training/{}", file_name(job)), &frame, &self.run.formats)?);
                 continue;
             }
             let predictions = folder.read_table("predictions")?;
             table::PREDICTIONS.check(&predictions, &format!("job {}", job.id))?;
             let frame = self.with_labels(&predictions, job)?;
-            self.store.write_table(&format!("predictions/{}", file_name(job)), &frame, &self.run.formats)?;
+            kept.extend(self.store.write_table(&format!("predictions/{}", file_name(job)), &frame, &self.run.formats)?);
             for item in &self.run.metrics {
                 let seed = Seed(self.run.seeds[0]).child("metric").child(&item.metric.name());
                 let cx = CallContext::new(seed, self.progress, self.cancel.clone());
@@ -246,6 +247,9 @@ impl Executor<'_> {
                     Some(all) => all.vstack(&rows)?,
                 });
             }
+        }
+        for folder in ["predictions", "training"] {
+            self.store.keep_only(folder, &kept)?;
         }
         let mut scores = match scores {
             Some(scores) => scores,

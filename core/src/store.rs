@@ -80,19 +80,45 @@ impl Store {
         write_json(&self.root.join(name), value)
     }
 
-    /// Writes a table in the given formats; `name` may contain folders.
+    /// Writes a table in the given formats and returns the files; `name` may contain folders.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_table(&self, name: &str, frame: &DataFrame, formats: &[OutputFormat]) -> Result<()> {
+    pub fn write_table(&self, name: &str, frame: &DataFrame, formats: &[OutputFormat]) -> Result<Vec<PathBuf>> {
+        let mut written = Vec::with_capacity(formats.len());
         for format in formats {
+            let ending = match format {
+                OutputFormat::Parquet => "parquet",
+                OutputFormat::Csv => "csv",
+                OutputFormat::Ipc => "arrow",
+            };
+            let path = self.root.join(format!("{name}.{ending}"));
             match format {
-                OutputFormat::Parquet => write_parquet(&self.root.join(format!("{name}.parquet")), frame)?,
-                OutputFormat::Csv => write_csv(&self.root.join(format!("{name}.csv")), frame)?,
-                OutputFormat::Ipc => write_atomically(&self.root.join(format!("{name}.arrow")), |file| {
+                OutputFormat::Parquet => write_parquet(&path, frame)?,
+                OutputFormat::Csv => write_csv(&path, frame)?,
+                OutputFormat::Ipc => write_atomically(&path, |file| {
                     IpcWriter::new(file).finish(&mut frame.clone())?;
                     Ok(())
                 })?,
+            }
+            written.push(path);
+        }
+        Ok(written)
+    }
+
+    /// Removes tables of `folder` that are not among `kept`: copies that an earlier form of the run file left, which a glob over the
+    /// folder would mix with this run's. What the jobs themselves keep stays.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn keep_only(&self, folder: &str, kept: &[PathBuf]) -> Result<()> {
+        let folder = self.root.join(folder);
+        let Ok(entries) = fs::read_dir(&folder) else { return Ok(()) };
+        for entry in entries {
+            let path = entry.map_err(Error::io(&folder))?.path();
+            let is_table = path.extension().is_some_and(|ending| ["parquet", "csv", "arrow"].iter().any(|table| ending == *table));
+            if is_table && !kept.contains(&path) {
+                fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }
         Ok(())
@@ -157,9 +183,7 @@ impl JobFolder {
     /// # Errors
     /// If it is not there or malformed.
     pub fn read_table(&self, name: &str) -> Result<DataFrame> {
-        let path = self.jobs.join(format!("{name}.parquet"));
-        let file = File::open(&path).map_err(Error::io(&path))?;
-        ParquetReader::new(file).finish().map_err(|error| Error::data(&path, None, format!("not a Parquet table ({error})")))
+        read_parquet(&self.jobs.join(format!("{name}.parquet")))
     }
 
     /// Where the job's checkpoints lie.
@@ -174,11 +198,18 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io(path)))
 }
 
-fn write_parquet(path: &Path, frame: &DataFrame) -> Result<()> {
+/// Writes a table as one Parquet file.
+pub(crate) fn write_parquet(path: &Path, frame: &DataFrame) -> Result<()> {
     write_atomically(path, |file| {
         ParquetWriter::new(file).finish(&mut frame.clone())?;
         Ok(())
     })
+}
+
+/// Reads a table from one Parquet file.
+pub(crate) fn read_parquet(path: &Path) -> Result<DataFrame> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    ParquetReader::new(file).finish().map_err(|error| Error::data(path, None, format!("not a Parquet table ({error})")))
 }
 
 /// CSV has no lists: their items are joined by ` || `, as MedLAMA writes them.
@@ -252,6 +283,19 @@ mod tests {
         fs::write(folder.path().join("jobs/.tmp-abc"), "half").unwrap();
         let _store = Store::open(folder.path()).unwrap();
         assert!(!folder.path().join("jobs/.tmp-abc").exists());
+    }
+
+    #[test]
+    fn tables_of_an_earlier_run_file_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let frame = df!["x" => [1i64]].unwrap();
+        store.write_table("predictions/old", &frame, &[OutputFormat::Parquet]).unwrap();
+        let kept = store.write_table("predictions/new", &frame, &[OutputFormat::Parquet, OutputFormat::Csv]).unwrap();
+        store.keep_only("predictions", &kept).unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("predictions")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["new.csv", "new.parquet"]);
     }
 
     #[test]

@@ -96,9 +96,8 @@ fn value_of(reference: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<
             Err(Problem { message: format!("the environment variable `{name}` is not set"), help: Some(format!("set it, or write `${{{name}:-default}}`")) })
         }
         (Some('-' | '?'), Some(value)) => Ok(value),
-        (Some('-'), None) => expanded(characters.as_str(), lookup),
+        (Some('-'), None) | (Some('+'), Some(_)) => expanded(characters.as_str(), lookup),
         (Some('?'), None) => Err(Problem { message: format!("the environment variable `{name}` is not set: {}", characters.as_str()), help: None }),
-        (Some('+'), Some(_)) => expanded(characters.as_str(), lookup),
         (Some('+'), None) => Ok(String::new()),
         _ => Err(Problem {
             message: format!("`${{{reference}}}` is not a reference to the environment"),

@@ -125,7 +125,7 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
     Ok(Arc::new(BertSource {
         info: EncoderInfo {
             family: "bert".into(),
-            layers: layers as usize,
+            layers: usize::try_from(layers).unwrap(),
             hidden: 8,
             heads: 2,
             vocab: 10,

@@ -143,7 +143,13 @@ pub(crate) fn join(parent: &str, key: &str) -> String {
 
 /// JSON integers end at 64 bits; what is beyond keeps its size as a float, and the schema's bounds refuse it.
 pub(crate) fn integer_to_json(value: i128) -> Json {
-    u64::try_from(value).map(Json::from).or_else(|_| i64::try_from(value).map(Json::from)).unwrap_or_else(|_| Json::from(value as f64))
+    u64::try_from(value).map(Json::from).or_else(|_| i64::try_from(value).map(Json::from)).unwrap_or_else(|_| Json::from(nearest_float(value)))
+}
+
+/// The float next to a whole number.
+#[expect(clippy::cast_precision_loss, reason = "the parser gives 64 bits, and what is beyond 2^53 is rounded as every float is")]
+pub(crate) fn nearest_float(value: i128) -> f64 {
+    value as f64
 }
 
 /// The beginning of a text, short enough for a message.

@@ -10,13 +10,10 @@ use lmprobe_core::PathKind;
 use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::Report;
-use crate::node::{Key, Node, Value, integer_to_json, join};
+use crate::node::{Key, Node, Value, integer_to_json, join, nearest_float};
 use crate::paths;
-use crate::shape::{accepts, alternatives, any_of, expectation, first_sentence, literal_expectation, literals, path_kind, types, width};
+use crate::shape::{accepts, alternatives, any_of, expectation, first_sentence, is_whole, literal_expectation, literals, path_kind, types, whole, width};
 use crate::suggestion::hint;
-
-/// Beyond this a float no longer counts every whole number.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Where a value stands in the run file and among the parameters.
 #[derive(Debug, Clone, Default)]
@@ -81,9 +78,9 @@ impl<'a> Checker<'a> {
         match &node.value {
             Value::Bool(value) if allows("boolean") => Some(Json::Bool(*value)),
             Value::Int(value) if allows("integer") => self.integer(node, *value, schema, at),
-            Value::Float(value) if allows("integer") && value.fract() == 0.0 && value.abs() <= EXACT => self.integer(node, *value as i128, schema, at),
+            Value::Float(value) if allows("integer") && is_whole(*value) => self.integer(node, whole(*value), schema, at),
             // One number is written in one way, so that `2` and `2.0` give the same job.
-            Value::Int(value) if allows("number") => self.number(node, *value as f64, schema, at),
+            Value::Int(value) if allows("number") => self.number(node, nearest_float(*value), schema, at),
             Value::Float(value) if allows("number") => self.number(node, *value, schema, at),
             Value::String(text) if allows("string") => self.text(node, text, schema, at),
             Value::Seq(items) if allows("array") => self.list(node, items, schema, at),
@@ -169,7 +166,7 @@ impl<'a> Checker<'a> {
             self.report.error(node.location, &at.key, message);
             return None;
         }
-        self.bounds(node, value as f64, &value.to_string(), schema, at).then(|| integer_to_json(value))
+        self.bounds(node, nearest_float(value), &value.to_string(), schema, at).then(|| integer_to_json(value))
     }
 
     fn number(&mut self, node: &Node, value: f64, schema: &Json, at: &At) -> Option<Json> {

@@ -130,6 +130,20 @@ pub(crate) fn any_of(expectations: impl IntoIterator<Item = String>) -> String {
     if parts.is_empty() { "a value".to_owned() } else { parts.join(" or ") }
 }
 
+/// Beyond this a float no longer counts every whole number.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whether a float is a whole number and certainly the one that was written.
+pub(crate) fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0 && value.abs() <= EXACT
+}
+
+/// The whole number that a float [`is_whole`] is.
+#[expect(clippy::cast_possible_truncation, reason = "whole and far below the largest integer")]
+pub(crate) fn whole(value: f64) -> i128 {
+    value as i128
+}
+
 /// The range of a Rust integer type.
 pub(crate) fn width(format: &str) -> (i128, i128) {
     match format {

@@ -113,13 +113,13 @@ fn base_options() -> Options {
 }
 
 fn options(folder: &Path, included: &Rc<RefCell<Vec<Included>>>) -> std::io::Result<Options> {
-    let resolver = SafeFileResolver::new(folder)?.with_read_mode(SafeFileReadMode::Text).with_symlink_policy(SymlinkPolicy::FollowWithinRoot);
+    let files = SafeFileResolver::new(folder)?.with_read_mode(SafeFileReadMode::Text).with_symlink_policy(SymlinkPolicy::FollowWithinRoot);
     let included = Rc::clone(included);
     let environment: HashMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     // The parser numbers sources in the order in which they are resolved; recording them in that order maps its numbers to texts.
     Ok(base_options().with_properties(environment).with_include_resolver(move |request| {
-        let resolved = resolver.resolve(request)?;
+        let resolved = files.resolve(request)?;
         let text = match &resolved.source {
             InputSource::Text(text) | InputSource::AnchoredText { text, .. } => text.clone(),
             _ => String::new(),
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_a_mistake_and_not_a_crash() {
         assert!(mistake(format!("a: {}", "[".repeat(100_000)).as_bytes()).ends_with(": the file is nested more than 24 levels deep"));
-        let block: String = (0..2000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        let block = (0..2000).map(|depth| format!("{}a:", " ".repeat(depth))).collect::<Vec<_>>().join("\n");
         assert_eq!(mistake(block.as_bytes()), "run.yaml:25:25: the file is nested more than 24 levels deep");
     }
 

@@ -49,7 +49,8 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         ("build", json!(if cfg!(debug_assertions) { "debug: slow, for development only" } else { "release" })),
         ("platform", json!(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH))),
         ("processor", json!(processor())),
-        ("cpu features", json!(cpu_features().join(" "))),
+        ("cpu features", json!(lmprobe_core::cpu_features().join(" "))),
+        ("arithmetic", json!(lmprobe_kernels::simd_from_environment().map_or_else(|error| error, |simd| simd.name().to_owned()))),
         ("threads", json!(threads::wanted(None))),
         ("memory", json!(total)),
         ("memory available", json!(available)),
@@ -70,21 +71,6 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         console.result(&table.plain())?;
     }
     Ok(Exit::Done)
-}
-
-/// Vector instructions that the arithmetic can use.
-fn cpu_features() -> Vec<&'static str> {
-    let mut features = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        macro_rules! detect {
-            ($($name:tt),*) => { $(if std::is_x86_feature_detected!($name) { features.push($name); })* };
-        }
-        detect!("avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq");
-    }
-    #[cfg(target_arch = "aarch64")]
-    features.push("neon");
-    features
 }
 
 fn processor() -> Option<String> {

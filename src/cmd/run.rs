@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cmd::plan;
 use crate::console::Console;
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use crate::interrupt::Interrupt;
 use crate::progress::Display;
 use crate::report::score_table;
@@ -42,6 +42,7 @@ pub(crate) struct RunArgs {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &RunArgs, console: Console) -> anyhow::Result<Exit> {
+    lmprobe_kernels::simd_from_environment().map_err(UsageError)?;
     let threads = threads::arrange(arguments.threads);
     let interrupt = Interrupt::listen()?;
     let (resolved, jobs) = arguments.run_file.plan(arguments.out.as_deref(), arguments.limit)?;

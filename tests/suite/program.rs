@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// The program, without what the surrounding environment would change in its output.
-pub fn lmprobe(arguments: &[&str]) -> Command {
+pub(crate) fn lmprobe(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lmprobe"));
     command.args(arguments);
     for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE", "SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"] {
@@ -14,15 +14,15 @@ pub fn lmprobe(arguments: &[&str]) -> Command {
 }
 
 /// What a finished program left.
-pub struct Finished {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Finished {
     /// Runs a prepared command to its end.
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().expect("the program starts");
         let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
         Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
@@ -30,24 +30,24 @@ impl Finished {
 
     /// Asserts the exit code and shows everything if it is another one.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// The standard output as JSON.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}):\n{}", self.stdout))
     }
 }
 
 /// Runs the program to its end.
-pub fn run(arguments: &[&str]) -> Finished {
+pub(crate) fn run(arguments: &[&str]) -> Finished {
     Finished::of(&mut lmprobe(arguments))
 }
 
 /// The folder of fixtures.
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }

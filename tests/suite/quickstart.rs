@@ -14,7 +14,9 @@ fn quickstart(out: &Path) -> Vec<Value> {
 
 /// The one row of a metric averaged over all questions.
 fn row<'a>(rows: &'a [Value], task: &str, prober: &str, adapt: Option<&str>, metric: &str) -> &'a Value {
-    let is = |row: &&Value| row["task"] == task && row["prober"] == prober && row["adapt"].as_str() == adapt && row["metric"] == metric && row["aggregate"] == "micro";
+    let is = |row: &&Value| {
+        row["task"] == task && row["prober"] == prober && row["adapt"].as_str() == adapt && row["metric"] == metric && row["aggregate"] == "micro"
+    };
     let found: Vec<&Value> = rows.iter().filter(is).collect();
     assert_eq!(found.len(), 1, "{task} {prober} {adapt:?} {metric}");
     found[0]

@@ -112,7 +112,7 @@ fn threads_change_no_number() {
 #[test]
 fn a_task_that_cannot_be_read_fails_its_jobs_only() {
     let workspace = Workspace::new("");
-    std::fs::write(workspace.path().join("bad.csv"), "subject,relation,objects\nx,no_such_relation,y\n").expect("a file");
+    std::fs::write(workspace.path().join("bad.csv"), "subject,relation\naspirin,treats\n").expect("a file");
     let prompts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/minibio/prompts.csv");
     let task = format!("tasks=[{{use: cloze, path: bad.csv, templates: {}}}]", prompts.display());
     let finished = workspace.lmprobe(&["run", "run.yaml", "--set", &task]).exits(4);
@@ -153,4 +153,11 @@ fn a_second_run_on_the_same_folder_is_refused() {
     child.kill().expect("the program can be stopped");
     child.wait().expect("the program ends");
     assert!(second.exits(2).stderr.contains("another lmprobe process"));
+}
+
+#[test]
+fn an_instruction_set_that_does_not_exist_is_refused() {
+    let workspace = Workspace::new("");
+    let finished = Finished::of(lmprobe(&["run", "run.yaml"]).current_dir(workspace.path()).env("LMPROBE_SIMD", "avx1024"));
+    assert!(finished.exits(2).stderr.contains("avx1024"));
 }

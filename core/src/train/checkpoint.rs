@@ -8,7 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
 use crate::store::sync_folder;
@@ -18,10 +17,10 @@ use crate::{Error, Result, Trainable, Variable};
 pub(super) const RESCUE_INTERVAL_S: u64 = 120;
 
 const STATE: &str = "state.safetensors";
-const RECORD: &str = "record.json";
+const RECORD: &str = "training.parquet";
 
 /// What the training table is made of.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Record {
     pub(super) steps: Vec<u64>,
     pub(super) losses: Vec<f64>,
@@ -70,9 +69,7 @@ pub(super) fn restore(folder: &Path, step: u64, variables: &[Variable], optimise
         moments.1 = take(format!("second.{}", variable.name))?.flatten_all()?.to_vec1()?;
     }
     optimiser.step = step;
-    let path = folder.join(RECORD);
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    *record = serde_json::from_slice(&bytes)?;
+    *record = Record::of_frame(&crate::store::read_parquet(&folder.join(RECORD))?)?;
     Ok(())
 }
 
@@ -90,8 +87,8 @@ pub(super) fn save(folder: &Path, model: &dyn Trainable, variables: &[Variable],
             tensors.insert(format!("second.{}", variable.name), Tensor::from_slice(&moments.1, moments.1.len(), &Device::Cpu)?);
         }
         candle_core::safetensors::save(&tensors, temporary.join(STATE))?;
-        let path = temporary.join(RECORD);
-        fs::write(&path, serde_json::to_vec(record)?).map_err(Error::io(&path))
+        // A binary table, not JSON: its reader would not give back every last bit of a float.
+        crate::store::write_parquet(&temporary.join(RECORD), &record.clone().into_frame()?)
     })?;
     remove_states(folder, Some(&target))
 }

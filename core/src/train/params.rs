@@ -38,10 +38,10 @@ pub struct TrainingParams {
     /// Which variables decay.
     pub weight_decay_on: WeightDecayOn,
     /// Decay of the first moment.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 0.999_999))]
     pub beta1: f64,
     /// Decay of the second moment.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 0.999_999))]
     pub beta2: f64,
     /// Added to the root of the second moment.
     #[schemars(range(min = 0.0))]
@@ -114,7 +114,7 @@ impl TrainingParams {
     pub fn total_steps(&self, examples: usize) -> Result<u64> {
         match (self.steps, self.epochs) {
             (Some(steps), None) => Ok(steps),
-            (None, Some(epochs)) => Ok(epochs * self.steps_per_epoch(examples)),
+            (None, Some(epochs)) => Ok(epochs.saturating_mul(self.steps_per_epoch(examples))),
             (None, None) => Err(Error::Config("neither `steps` nor `epochs` is set: one of them says how long to train".into())),
             (Some(_), Some(_)) => Err(Error::Config("`steps` and `epochs` are both set: remove one".into())),
         }

@@ -195,4 +195,15 @@ impl Record {
             Series::new("grad_norm".into(), self.grad_norms),
         ])
     }
+
+    pub(super) fn of_frame(frame: &DataFrame) -> Result<Self> {
+        table::TRAINING.check(frame, "the saved state of a training")?;
+        let reals = |name: &str| Ok::<_, Error>(frame.column(name)?.f64()?.iter().flatten().collect());
+        Ok(Self {
+            steps: frame.column("step")?.u64()?.iter().flatten().collect(),
+            losses: reals("loss")?,
+            learning_rates: reals("learning_rate")?,
+            grad_norms: reals("grad_norm")?,
+        })
+    }
 }

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use lmprobe_kernels::{
-    Activation, AdamWStep, AttentionShape, Dropout, activation, activation_grad, adamw, attention, attention_grad, dropout, layer_norm, layer_norm_grad,
-    linear, linear_grad_input, linear_grad_weight, log_softmax, simd, sum_rows,
+    Activation, AttentionShape, Dropout, activation, activation_grad, attention, attention_grad, dropout, layer_norm, layer_norm_grad, linear,
+    linear_grad_input, linear_grad_weight, log_softmax, simd, sum_rows,
 };
 
 /// Prints the fastest and the median of some repetitions, and how many billion operations a second the fastest does.
@@ -73,8 +73,4 @@ fn main() {
             });
         }
     }
-    let length = 22_000_000;
-    let (mut p, g, mut m, mut v) = (values(length), values(length), vec![0.0; length], vec![0.0; length]);
-    let s = AdamWStep { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 1, bias_correction: true };
-    time("adamw 22 M", length, || adamw(black_box(&mut p), &g, &mut m, &mut v, &s));
 }

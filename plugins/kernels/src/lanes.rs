@@ -24,7 +24,6 @@ pub(crate) trait Lanes: Copy {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    fn sqrt(self, a: Self::Vector) -> Self::Vector;
 
     /// `a > b ? a : b`, hence `b` where either is not a number.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -134,7 +133,6 @@ impl Lanes for Portable {
         sub(a, b) = a - b;
         mul(a, b) = a * b;
         div(a, b) = a / b;
-        sqrt(a) = a.sqrt();
         max(a, b) = if a > b { a } else { b };
         min(a, b) = if a < b { a } else { b };
         // Without the instruction a fused product is a slow library call.
@@ -254,7 +252,6 @@ mod x86 {
             sub(a, b) = _mm512_sub_ps(a, b);
             mul(a, b) = _mm512_mul_ps(a, b);
             div(a, b) = _mm512_div_ps(a, b);
-            sqrt(a) = _mm512_sqrt_ps(a);
             max(a, b) = _mm512_max_ps(a, b);
             min(a, b) = _mm512_min_ps(a, b);
             mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
@@ -330,7 +327,6 @@ mod x86 {
             sub(a, b) = _mm256_sub_ps(a, b);
             mul(a, b) = _mm256_mul_ps(a, b);
             div(a, b) = _mm256_div_ps(a, b);
-            sqrt(a) = _mm256_sqrt_ps(a);
             max(a, b) = _mm256_max_ps(a, b);
             min(a, b) = _mm256_min_ps(a, b);
             mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);

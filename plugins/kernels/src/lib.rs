@@ -7,7 +7,7 @@
 //! - Results are the same bit for bit whatever the number of threads: work is cut by shape, and partial sums are added in
 //!   the order of their index.
 //! - Results differ between instruction sets ([`Simd`]) and processors in the last bits only.
-//! - Outputs are overwritten, except by [`scatter_add_rows`] and [`adamw`], which say so.
+//! - Outputs are overwritten, except by [`scatter_add_rows`], which says so.
 //! - This crate knows nothing of models, tensors or graphs.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
@@ -24,7 +24,6 @@
 #![cfg_attr(test, expect(clippy::float_cmp, reason = "exact results are part of what is tested"))]
 
 mod activation;
-mod adamw;
 mod attention;
 mod dropout;
 mod embedding;
@@ -37,7 +36,6 @@ mod simd;
 mod softmax;
 
 pub use activation::{Activation, activation, activation_grad};
-pub use adamw::{AdamWStep, adamw, sum_of_squares};
 pub use attention::{AttentionShape, attention, attention_grad, attention_probabilities};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{gather_rows, scatter_add_rows};
