@@ -55,7 +55,7 @@ pub use run::run;
 pub use seed::{Random, Seed};
 pub use store::{JobFolder, Store, write_atomically};
 pub use task::{Examples, Task};
-pub use tokens::{TokenBatch, Tokenization};
+pub use tokens::{Side, TokenBatch, Tokenization};
 
 // Plugins name these through the core, so that one version of each is in a build.
 pub use {candle_core, inventory, polars, schemars, serde, serde_json};

@@ -116,9 +116,28 @@ impl TokenBatch {
 /// How texts become tokens.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tokenization {
-    /// Longest sequence in tokens, special tokens included; `None` is the encoder's own limit. Longer texts are cut at the
-    /// right and marked in [`TokenBatch::truncated`].
+    /// Longest sequence in tokens, special tokens included; `None` is the encoder's own limit. Longer texts are cut and marked in
+    /// [`TokenBatch::truncated`].
     pub max_length: Option<usize>,
+    /// Where longer texts are cut; special tokens at both ends stay.
+    pub cut: Side,
+}
+
+impl Tokenization {
+    /// At most so many tokens, cut at the right.
+    pub fn at_most(max_length: usize) -> Self {
+        Self { max_length: Some(max_length), cut: Side::Right }
+    }
+}
+
+/// An end of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Its beginning.
+    Left,
+    /// Its end.
+    #[default]
+    Right,
 }
 
 #[cfg(test)]

@@ -305,3 +305,44 @@ fn drawn_weights_hang_from_the_seed() {
     let spread = (drawn[32..].iter().map(|value| value * value).sum::<f32>() / 3_648.0).sqrt();
     assert!((spread - 0.02).abs() < 0.002, "standard deviation {spread}");
 }
+
+#[test]
+fn info_nce_and_its_gradient_equal_torch() {
+    let json: Value = lmprobe_core::serde_json::from_str(&std::fs::read_to_string(folder("infonce.json")).unwrap()).unwrap();
+    let rows = |value: &Value| -> Vec<f32> {
+        let rows = value.as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+        #[expect(clippy::cast_possible_truncation, reason = "the arithmetic under test is f32")]
+        rows.map(|number| number.as_f64().unwrap() as f32).collect()
+    };
+    let var = |name: &str| lmprobe_core::candle_core::Var::from_vec(rows(&json[name]), (3, 3), &Device::Cpu).unwrap();
+    let (a, b) = (var("A"), var("B"));
+    let golden = &json["gradient"];
+    let loss = lmprobe_plugins::objectives::contrastive::info_nce(a.as_tensor(), b.as_tensor(), golden["tau"].as_f64().unwrap(), 0.0).unwrap();
+    assert!((f64::from(loss.to_scalar::<f32>().unwrap()) - golden["loss"].as_f64().unwrap()).abs() < 1e-6);
+    let gradients = loss.backward().unwrap();
+    for (var, name) in [(&a, "dA"), (&b, "dB")] {
+        let (found, wanted) = (values(gradients.get(var.as_tensor()).unwrap()), rows(&golden[name]));
+        assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{name}: {found:?}, expected {wanted:?}");
+    }
+}
+
+#[test]
+fn long_beginnings_keep_their_mask_and_faithful_ones_lose_it() {
+    let encoder = load("tiny-mlm");
+    let texts = vec!["a b c d e f g h i j k l m n o p q r s t u v w x y z ".repeat(4)];
+    let build = |params: &str| {
+        let registration = lmprobe_core::inventory::iter::<lmprobe_core::Registration>()
+            .find(|registration| registration.id == "contrastive" && registration.kind() == lmprobe_core::Kind::Objective)
+            .unwrap();
+        let lmprobe_core::Build::Objective(build) = registration.build else { unreachable!("it was chosen by its kind") };
+        build(lmprobe_core::serde_json::from_str(params).unwrap(), &lmprobe_core::BuildContext::default()).unwrap()
+    };
+    let mask = encoder.info().mask.clone().unwrap().id;
+    for (params, kept) in [("{\"max_length\": 12}", true), ("{\"max_length\": 12, \"faithful\": true}", false)] {
+        let source = build(params).prepare(&texts, encoder.as_ref(), Seed(1)).unwrap();
+        let batch = source.batch(&[0], Seed(0)).unwrap();
+        assert!(batch.inputs[0].ids.len() <= 12);
+        assert_eq!(batch.inputs[0].ids.contains(&mask), kept, "{params}");
+        assert_eq!(source.notes().iter().any(|note| note.contains("lost their mask")), !kept);
+    }
+}

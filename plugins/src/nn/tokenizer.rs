@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Error, MaskToken, Result, TokenBatch, Tokenization};
+use lmprobe_core::{Error, MaskToken, Result, Side, TokenBatch, Tokenization};
 use rayon::prelude::*;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::bert::BertNormalizer;
@@ -154,7 +154,7 @@ impl TextTokenizer {
 
     /// Turns texts, or pairs of texts, into a packed batch.
     ///
-    /// A text that is longer than the limit is cut at the right; its last special token stays.
+    /// A text that is longer than the limit is cut; the special tokens at its ends stay.
     ///
     /// # Errors
     /// If the tokenizer fails or the limit leaves no room for the special tokens.
@@ -175,8 +175,12 @@ impl TextTokenizer {
         for encoding in encodings {
             let length = encoding.len();
             let cut = length > limit;
-            // The last token is the closing special token: it takes the place of the first token that is cut.
-            let kept = |index: usize| if cut && index + 1 == limit { length - 1 } else { index };
+            // The first and the last token are special and stay: what is cut lies behind the one or before the other.
+            let surplus = length.saturating_sub(limit);
+            let kept = |index: usize| match how.cut {
+                Side::Right => index + if index + 1 == limit { surplus } else { 0 },
+                Side::Left => index + if index == 0 { 0 } else { surplus },
+            };
             for index in (0..length.min(limit)).map(kept) {
                 batch.ids.push(encoding.get_ids()[index]);
                 batch.type_ids.push(encoding.get_type_ids()[index]);
@@ -300,14 +304,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_at_the_right_and_marked() {
+    fn a_long_text_is_cut_where_asked_and_marked() {
         let folder = folder(&[("vocab.txt", CASED)]);
         let tokenizer = TextTokenizer::of_folder(folder.path(), Casing::Auto).unwrap();
-        let how = Tokenization { max_length: Some(4) };
+        let how = Tokenization::at_most(4);
         let batch = tokenizer.encode(&[("aspirin brca brca brca", None), ("brca", None)], how, 512).unwrap();
         assert_eq!(batch.ids, [2, 7, 6, 3, 2, 6, 3]);
         assert_eq!(batch.truncated, [true, false]);
-        assert!(tokenizer.encode(&[("a", None)], Tokenization { max_length: Some(2) }, 512).unwrap_err().to_string().contains("no room"));
+        let how = Tokenization { cut: Side::Left, ..how };
+        assert_eq!(tokenizer.encode(&[("aspirin brca brcas", None)], how, 512).unwrap().ids, [2, 6, 8, 3]);
+        assert!(tokenizer.encode(&[("a", None)], Tokenization::at_most(2), 512).unwrap_err().to_string().contains("no room"));
     }
 
     #[test]

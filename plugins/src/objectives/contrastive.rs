@@ -7,8 +7,8 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Random, Registration, Result, Seed, Targets, TokenBatch,
-    Tokenization, TrainingBatch, Want, inventory, schema_of,
+    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Random, Registration, Result, Seed, Side, Targets,
+    TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
 use crate::nn::bert_model::first_tokens;
@@ -141,12 +141,9 @@ impl Objective for Contrastive {
         }
         let beginnings: Vec<&str> = pairs.iter().map(|pair| pair.0.as_str()).collect();
         let ends: Vec<&str> = pairs.iter().map(|pair| pair.1.as_str()).collect();
-        let limit = Tokenization { max_length: Some(self.params.max_length) };
-        let beginnings = if self.params.faithful {
-            encoder.tokenize(&beginnings, limit)?
-        } else {
-            cut_left(&encoder.tokenize(&beginnings, Tokenization::default())?, self.params.max_length)
-        };
+        let limit = Tokenization::at_most(self.params.max_length);
+        let cut = if self.params.faithful { Side::Right } else { Side::Left };
+        let beginnings = encoder.tokenize(&beginnings, Tokenization { cut, ..limit })?;
         let ends = encoder.tokenize(&ends, limit)?;
         let mut notes = Vec::new();
         if short > 0 {
@@ -239,25 +236,6 @@ fn faithful_span(items: &[&str], mask: &str, m: usize) -> (String, String) {
     (rest.join(" "), masked)
 }
 
-/// Cuts sequences at the left, behind the first special token, so that the mask at their end survives.
-fn cut_left(tokens: &TokenBatch, max_length: usize) -> TokenBatch {
-    let mut cut = TokenBatch::default();
-    for index in 0..tokens.len() {
-        let range = tokens.range(index);
-        let surplus = range.len().saturating_sub(max_length);
-        for position in range.clone().filter(|&position| position == range.start || position > range.start + surplus) {
-            cut.ids.push(tokens.ids[position]);
-            cut.type_ids.push(tokens.type_ids[position]);
-            cut.special.push(tokens.special[position]);
-            cut.word_ids.push(tokens.word_ids[position]);
-            cut.char_offsets.push(tokens.char_offsets[position]);
-        }
-        cut.offsets.push(cut.ids.len());
-        cut.truncated.push(surplus > 0);
-    }
-    cut
-}
-
 /// The tokenized pairs of a corpus.
 struct Pairs {
     beginnings: TokenBatch,
@@ -339,20 +317,5 @@ mod tests {
             let loss = f64::from(info_nce(&a, b, temperature, epsilon).unwrap().to_scalar::<f32>().unwrap());
             assert!((loss - expected).abs() < 2e-6 * (1.0 + expected), "temperature {temperature}, epsilon {epsilon}: {loss} is not {expected}");
         }
-    }
-
-    #[test]
-    fn long_beginnings_keep_their_mask() {
-        let mut tokens = TokenBatch { ids: vec![2, 10, 11, 12, 4, 3], ..TokenBatch::default() };
-        tokens.type_ids = vec![0; 6];
-        tokens.special = vec![false; 6];
-        tokens.word_ids = vec![None; 6];
-        tokens.char_offsets = vec![(0, 0); 6];
-        tokens.offsets = vec![0, 6];
-        tokens.truncated = vec![false];
-        let cut = cut_left(&tokens, 4);
-        assert_eq!(cut.ids, [2, 12, 4, 3]);
-        assert_eq!(cut.truncated, [true]);
-        assert_eq!(cut_left(&tokens, 6).ids, tokens.ids);
     }
 }

@@ -112,7 +112,7 @@ impl Objective for MaskedLm {
         let info = encoder.info();
         let mask = info.mask.as_ref().ok_or_else(|| Error::Unsupported("the encoder's tokenizer has no mask token".into()))?.id;
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let all = encoder.tokenize(&texts, Tokenization { max_length: Some(self.params.max_length) })?;
+        let all = encoder.tokenize(&texts, Tokenization::at_most(self.params.max_length))?;
         let kept: Vec<usize> = (0..all.len()).filter(|&index| all.range(index).any(|position| !all.special[position])).collect();
         let mut notes = Vec::new();
         if kept.len() < all.len() {

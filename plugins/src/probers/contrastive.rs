@@ -139,7 +139,7 @@ impl Prober for Contrastive {
     fn probe(&self, encoders: &[&dyn Encoder], examples: &Examples, cx: &CallContext<'_>) -> Result<DataFrame> {
         let encoder = encoders[0];
         let pools = Pools::new(examples)?;
-        let queries = Queries::new(encoder, examples, Tokenization { max_length: Some(self.params.query_max_length) })?;
+        let queries = Queries::new(encoder, examples, Tokenization::at_most(self.params.query_max_length))?;
         queries.report(cx);
         let candidates = Candidates::new(encoder, &pools, &self.params, cx)?;
         let query_vectors = self.embed(encoder, &queries.tokens, "questions", cx)?;
@@ -208,7 +208,7 @@ impl Candidates {
                 }
             }
         }
-        let all = encoder.tokenize(&names, Tokenization { max_length: Some(params.candidate_max_length) })?;
+        let all = encoder.tokenize(&names, Tokenization::at_most(params.candidate_max_length))?;
         let cut = all.truncated.iter().filter(|&&cut| cut).count();
         if cut > 0 {
             cx.warn(format!("{cut} of {} candidates were longer than {} tokens and were cut", names.len(), params.candidate_max_length));

@@ -102,7 +102,7 @@ impl Prober for FillMask {
     fn probe(&self, encoders: &[&dyn Encoder], examples: &Examples, cx: &CallContext<'_>) -> Result<DataFrame> {
         let encoder = encoders[0];
         let pools = Pools::new(examples)?;
-        let queries = Queries::new(encoder, examples, Tokenization { max_length: self.params.max_length })?;
+        let queries = Queries::new(encoder, examples, Tokenization { max_length: self.params.max_length, ..Tokenization::default() })?;
         queries.report(cx);
         let vocabulary = Pieces::new(encoder, &pools, self.params.ties, cx)?;
 
