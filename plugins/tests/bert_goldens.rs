@@ -346,3 +346,22 @@ fn long_beginnings_keep_their_mask_and_faithful_ones_lose_it() {
         assert_eq!(source.notes().iter().any(|note| note.contains("lost their mask")), !kept);
     }
 }
+
+#[test]
+fn a_decoder_that_tying_leaves_unused_is_reported() {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["config.json", "vocab.txt", "model.safetensors"] {
+        std::fs::copy(folder("tiny-legacy").join(name), copy.path().join(name)).unwrap();
+    }
+    let path = copy.path().join("model.safetensors");
+    let warnings = || {
+        let params = BertParams { model: ExistingFolder(copy.path().to_owned()), init: Init::Pretrained, casing: Casing::Cased, dropout: None };
+        BertSource::new(params).unwrap().load(Seed(0)).unwrap().info().warnings.clone()
+    };
+    assert_eq!(warnings(), Vec::<String>::new());
+    let mut tensors = lmprobe_plugins::nn::weights::read(&path).unwrap();
+    let decoder = (&tensors["cls.predictions.decoder.weight"] + 1.0).unwrap();
+    tensors.insert("cls.predictions.decoder.weight".into(), decoder);
+    lmprobe_plugins::nn::weights::write(&path, &tensors).unwrap();
+    assert!(warnings()[0].contains("the word embeddings are used"), "{:?}", warnings());
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
@@ -174,6 +174,22 @@ impl BertSource {
         Ok(tensors)
     }
 
+    /// A warning if the checkpoint has a decoder of its own that tying it to the word embeddings leaves unused.
+    fn ignored_decoder(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Option<String>> {
+        let (Some(decoder), Some(word)) = (tensors.get("cls.predictions.decoder.weight"), tensors.get("embeddings.word_embeddings.weight")) else {
+            return Ok(None);
+        };
+        let tied = self.config.tie_word_embeddings && self.info.mlm_head;
+        let same = decoder.dims() == word.dims() && decoder.ne(word)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()? == 0;
+        Ok((tied && !same).then(|| {
+            format!(
+                "{}: the checkpoint's `cls.predictions.decoder.weight` differs from its word embeddings, but `config.json` ties the two: the word embeddings are used, as \
+                 transformers does (set `tie_word_embeddings: false` there to use the decoder)",
+                self.folder().display()
+            )
+        }))
+    }
+
     /// Draws weights as `transformers` initialises BERT: normal matrices, zero biases, unit gains, a zero row for padding.
     fn draw_weights(&self, shapes: &[(String, Vec<usize>)], seed: Seed) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::new();
@@ -208,6 +224,8 @@ impl EncoderSource for BertSource {
             Init::Pretrained => self.read_weights(&shapes)?,
             Init::Random => self.draw_weights(&shapes, seed)?,
         };
+        let mut info = self.info.clone();
+        info.warnings.extend(self.ignored_decoder(&tensors)?);
         let mut variables = Vec::with_capacity(shapes.len());
         let (mut tracked, mut detached) = (BTreeMap::new(), BTreeMap::new());
         for (name, _) in shapes {
@@ -218,7 +236,7 @@ impl EncoderSource for BertSource {
             variables.push(Variable { is_bias_or_norm: is_bias_or_norm(&name), name, var });
         }
         Ok(Box::new(Bert {
-            info: self.info.clone(),
+            info,
             config_path: self.folder().join("config.json"),
             tokenizer: TextTokenizer::of_folder(self.folder(), self.params.casing)?,
             tracked: BertModel::new(&self.config, &tracked)?,
