@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::train::TrainingParams;
-use crate::{CellFilter, EncoderSource, Kind, Metric, Objective, OutputFormat, Prober, Result, Task, hash_path};
+use crate::{CellFilter, EncoderSource, Kind, Metric, Objective, OutputFormat, Prober, Result, Task};
 
 /// A plugin as one item of a run file uses it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,14 +40,6 @@ impl Component {
             }
         }
         Ok(json!({"kind": self.kind, "use": self.id, "version": self.version, "params": params}))
-    }
-
-    /// The content hash of every path among the parameters, for the manifest.
-    ///
-    /// # Errors
-    /// If a file cannot be read.
-    pub fn inputs(&self) -> Result<Vec<(PathBuf, String)>> {
-        self.paths.iter().map(|(_, path)| Ok((path.clone(), hash_path(path)?))).collect()
     }
 }
 

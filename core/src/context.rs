@@ -42,11 +42,6 @@ impl Cancel {
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
-
-    /// The shared flag itself, for signal handlers.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
-    }
 }
 
 /// What a plugin call may use besides its arguments. Nothing is global.

@@ -18,7 +18,7 @@ pub struct JobRecord {
     pub cell: Cell,
     /// Everything the identity was made of.
     pub identity: Value,
-    /// Wall time in seconds, over all attempts since the last checkpoint.
+    /// Wall time in seconds of the attempt that finished it.
     pub wall_s: f64,
     /// Warnings of its plugins.
     pub warnings: Vec<String>,
