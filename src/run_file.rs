@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lmprobe_core::{Plan, PlanRequest, Resolved};
-use lmprobe_registry::{Registry, Request, resolve};
+use lmprobe_registry::{Models, Registry, Request, resolve};
 
 /// A run file and what the command line changes in it.
 #[derive(Debug, Args)]
@@ -22,7 +22,8 @@ impl RunFileArgs {
     /// Reads the file, builds its plugins and fills in the defaults. `out` replaces the run folder.
     pub(crate) fn resolve(&self, out: Option<&Path>) -> anyhow::Result<Resolved> {
         let registry = Registry::builtin()?;
-        let request = Request { path: &self.file, overrides: &self.set, out };
+        let models = Models::default();
+        let request = Request { path: &self.file, overrides: &self.set, out, models: &models };
         Ok(resolve(&registry, &request)?)
     }
 

@@ -1,6 +1,6 @@
 //! Encoders: language models that turn tokens into vectors.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -12,13 +12,25 @@ pub trait Encoder: Send + Sync {
     /// What the model is and what it can give.
     fn info(&self) -> &EncoderInfo;
 
-    /// Turns texts into one packed batch, special tokens included.
+    /// Turns texts, or pairs of texts, into one packed batch, special tokens included. Of a pair that is too long the longer text is cut.
     ///
     /// # Errors
     /// If the tokenizer fails or the length limit leaves no room for the special tokens.
-    fn tokenize(&self, texts: &[&str], how: Tokenization) -> Result<TokenBatch>;
+    fn tokenize_pairs(&self, texts: &[(&str, Option<&str>)], how: Tokenization) -> Result<TokenBatch>;
 
-    /// The vocabulary pieces of a text, without special tokens.
+    /// Turns texts into one packed batch, special tokens included.
+    ///
+    /// # Errors
+    /// As [`Self::tokenize_pairs`].
+    fn tokenize(&self, texts: &[&str], how: Tokenization) -> Result<TokenBatch> {
+        let texts: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (*text, None)).collect();
+        self.tokenize_pairs(&texts, how)
+    }
+
+    /// The text of a vocabulary entry, as the vocabulary writes it.
+    fn token(&self, id: u32) -> Option<String>;
+
+    /// The vocabulary pieces of a text that follows other text, without special tokens.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -40,6 +52,26 @@ pub trait Encoder: Send + Sync {
 pub trait EncoderSource: Send + Sync {
     /// What the model is and what it can give, read from its configuration and the header of its weights.
     fn info(&self) -> &EncoderInfo;
+
+    /// What the model's files hold, and how that fits the network.
+    fn report(&self) -> &ModelReport;
+
+    /// Whether the files hold every tensor of the network in its shape, as far as their headers tell.
+    ///
+    /// # Errors
+    /// The first misfit of the report.
+    fn check(&self) -> Result<()> {
+        self.report().check()
+    }
+
+    /// Writes everything the model's files hold as a Hugging Face folder with one safetensors file: tensors that the network does not use included.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, or the family cannot do it.
+    fn export(&self, folder: &Path) -> Result<()> {
+        let _ = folder;
+        Err(Error::Unsupported(format!("encoder `{}` cannot export its checkpoint", self.info().family)))
+    }
 
     /// Reads the weights.
     ///
@@ -117,10 +149,52 @@ pub struct EncoderInfo {
     pub pooler: bool,
     /// Whether the checkpoint has a masked-language-model head.
     pub mlm_head: bool,
+    /// Whether the checkpoint has a causal-language-model head.
+    pub lm_head: bool,
+    /// Whether a token sees only itself and what stands before it.
+    pub causal: bool,
     /// Whether the weights are drawn from the seed instead of read.
     pub random_init: bool,
     /// Things a person should know about this checkpoint.
     pub warnings: Vec<String>,
+}
+
+/// What a model's files hold, and how that fits the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// The model folder.
+    pub folder: PathBuf,
+    /// The format of the weights, `safetensors`; empty if there are none.
+    pub format: String,
+    /// Every file that is read; the content of these is what the model is.
+    pub files: Vec<PathBuf>,
+    /// Element types of the stored tensors with their number of tensors, `F32`.
+    pub dtypes: Vec<(String, usize)>,
+    /// Numbers the network holds.
+    pub parameters: u64,
+    /// Tensors that are stored and not used.
+    pub unused: Vec<String>,
+    /// Tensors that are needed and not stored, each with the most similar name that is.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Tensors of another shape than the configuration says, with the shapes found and expected.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl ModelReport {
+    /// Whether the files fit the network.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn check(&self) -> Result<()> {
+        if !self.missing.is_empty() {
+            let names = self.missing.iter().map(|(name, _)| name.clone()).collect();
+            return Err(Error::MissingTensors { path: self.folder.clone(), names, near: self.missing[0].1.clone() });
+        }
+        match self.misshapen.first() {
+            Some((name, found, expected)) => Err(Error::model(&self.folder, format!("tensor `{name}` has shape {found:?}, `config.json` says {expected:?}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl EncoderInfo {
@@ -157,8 +231,10 @@ pub struct Want {
     pub attentions: bool,
     /// The pooler's output.
     pub pooled: bool,
-    /// Masked-language-model logits.
+    /// Masked-language-model logits: each row scores the token at its own position.
     pub mlm_logits: Option<LogitRows>,
+    /// Causal-language-model logits: each row scores the token behind its position.
+    pub lm_logits: Option<LogitRows>,
 }
 
 impl Want {
@@ -182,8 +258,10 @@ pub struct EncoderOutput {
     pub attentions: Vec<Vec<Tensor>>,
     /// Pooler output `(batch, hidden)`.
     pub pooled: Option<Tensor>,
-    /// Logits `(rows, vocab)`, rows in the order wanted.
+    /// Masked-language-model logits `(rows, vocab)`, rows in the order wanted.
     pub mlm_logits: Option<Tensor>,
+    /// Causal-language-model logits `(rows, vocab)`, rows in the order wanted.
+    pub lm_logits: Option<Tensor>,
 }
 
 impl EncoderOutput {
@@ -226,6 +304,8 @@ mod tests {
             casing_source: String::new(),
             pooler: false,
             mlm_head: false,
+            lm_head: false,
+            causal: false,
             random_init: false,
             warnings: vec![],
         };

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -58,6 +58,26 @@ pub fn hash_path(path: &Path) -> Result<ContentHash> {
     let mut hasher = Sha256::new();
     for name in files {
         let hash = hash_file(&path.join(&name))?;
+        hasher.update(name.as_bytes());
+        hasher.update([0]);
+        hasher.update(hash.as_bytes());
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// The hash of some files by name and content, whatever their order and whatever folder they lie in.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn hash_files(files: &[PathBuf]) -> Result<ContentHash> {
+    let mut entries = Vec::with_capacity(files.len());
+    for path in files {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        entries.push((name, hash_file(path)?));
+    }
+    entries.sort();
+    let mut hasher = Sha256::new();
+    for (name, hash) in entries {
         hasher.update(name.as_bytes());
         hasher.update([0]);
         hasher.update(hash.as_bytes());

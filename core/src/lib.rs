@@ -39,15 +39,15 @@ pub mod train;
 
 pub use component::{Adaptation, Component, EncoderItem, MetricItem, ProberItem, Resolved, TaskItem};
 pub use context::{CallContext, Cancel, Progress, Quiet};
-pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, LogitRows, MaskToken, Trainable, Variable, Want};
+pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, LogitRows, MaskToken, ModelReport, Trainable, Variable, Want};
 pub use error::{Error, Result};
 pub use frame::{Column, ColumnType, FrameSchema};
-pub use hash::{ContentHash, hash_bytes, hash_json, hash_path};
+pub use hash::{ContentHash, hash_bytes, hash_files, hash_json, hash_path};
 pub use launch::{RunOptions, RunSummary};
 pub use manifest::{JobRecord, Manifest, cpu_features};
 pub use metric::Metric;
 pub use objective::{BatchSource, Objective, Targets, TrainingBatch};
-pub use params::{ExistingFile, ExistingFiles, ExistingFolder, PathKind, schema_of};
+pub use params::{ExistingFile, ExistingFiles, ExistingFolder, ModelFolder, PathKind, schema_of};
 pub use plan::{Cell, CellFilter, Job, JobId, JobKind, OutputFormat, Plan, PlanRequest};
 pub use prober::{Needs, Prober};
 pub use registration::{Build, BuildContext, Kind, Registration};

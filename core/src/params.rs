@@ -26,6 +26,8 @@ pub enum PathKind {
     Folder,
     /// One or more files, globs allowed, that must exist.
     Files,
+    /// A model: a folder that must exist, or a hub id that the host turns into the folder of its snapshot.
+    Model,
 }
 
 impl PathKind {
@@ -35,6 +37,7 @@ impl PathKind {
             "existing-file" => Some(Self::File),
             "existing-folder" => Some(Self::Folder),
             "existing-files" => Some(Self::Files),
+            "model" => Some(Self::Model),
             _ => None,
         }
     }
@@ -76,6 +79,13 @@ path_type!(
     /// A folder that exists. Relative paths are relative to the run file; its content is part of the job's identity.
     ExistingFolder,
     "existing-folder"
+);
+
+path_type!(
+    /// A model: a folder (relative paths are relative to the run file) or a hub id, `org/name` or `org/name@revision`. The plugin is given the
+    /// folder; what it reads there is part of the job's identity.
+    ModelFolder,
+    "model"
 );
 
 /// Files that exist: one path or a list, each of which may be a glob. Globs expand in byte order.

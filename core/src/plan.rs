@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Adaptation, Component, Error, Resolved, Result, hash_json, hash_path};
+use crate::{Adaptation, Component, EncoderItem, Error, Resolved, Result, hash_files, hash_json, hash_path};
 
 /// Identity of a job: a hash of everything that can change its numbers. Same id, same numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -211,6 +211,15 @@ impl Builder<'_> {
         })
     }
 
+    /// As [`Self::identity`], but of the model only the files that are read count: a README beside them changes no number.
+    fn encoder_identity(&mut self, item: &EncoderItem) -> Result<Value> {
+        let report = item.source.report();
+        if !report.files.is_empty() && !self.inputs.contains_key(&report.folder) {
+            self.inputs.insert(report.folder.clone(), hash_files(&report.files)?);
+        }
+        self.identity(&item.component)
+    }
+
     fn push(&mut self, kind: JobKind, cell: Cell, after: Option<JobId>, identity: Value) -> JobId {
         let id = JobId(hash_json(&identity)[..16].to_owned());
         if !self.jobs.iter().any(|job| job.id == id && job.cell == cell) {
@@ -249,7 +258,7 @@ impl Builder<'_> {
         if chosen.is_empty() && !training_only {
             return Ok(());
         }
-        let encoder_identity = self.identity(&encoder_item.component)?;
+        let encoder_identity = self.encoder_identity(encoder_item)?;
         let label = Some(encoder_item.component.label.clone());
         let random_init = encoder_item.source.info().random_init;
         let trained = match &adaptation.recipe {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::serde_json::Value;
 use lmprobe_core::train::{AdamW, Schedule, TrainingParams};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, ExistingFolder, LogitRows, Quiet, Seed, TokenBatch, Tokenization, Want};
-use lmprobe_plugins::encoders::bert::{BertParams, BertSource, Init};
+use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, LogitRows, Quiet, Seed, TokenBatch, Tokenization, Want};
+use lmprobe_plugins::encoders::bert::BERT;
+use lmprobe_plugins::nn::model_source::{Init, ModelOptions, ModelSource};
 use lmprobe_plugins::nn::ops;
 use lmprobe_plugins::nn::tokenizer::Casing;
 
@@ -18,12 +19,17 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/bert").join(name)
 }
 
-fn source(name: &str) -> BertSource {
-    BertSource::new(BertParams { model: ExistingFolder(folder(name)), init: Init::Pretrained, casing: Casing::Auto, dropout: None }).unwrap()
+fn source(name: &str) -> ModelSource {
+    ModelSource::new(&BERT, ModelOptions::of(folder(name))).unwrap()
 }
 
 fn load(name: &str) -> Box<dyn Encoder> {
     source(name).load(Seed(0)).unwrap()
+}
+
+fn write(path: &std::path::Path, tensors: &BTreeMap<String, Tensor>) {
+    let tensors: HashMap<&str, Tensor> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    lmprobe_core::candle_core::safetensors::save(&tensors, path).unwrap();
 }
 
 fn cx() -> CallContext<'static> {
@@ -76,7 +82,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 
 fn everything(encoder: &dyn Encoder) -> Want {
     let info = encoder.info();
-    Want { hidden: (0..=info.layers).collect(), attentions: true, pooled: info.pooler, mlm_logits: info.mlm_head.then_some(LogitRows::All) }
+    Want { hidden: (0..=info.layers).collect(), attentions: true, pooled: info.pooler, mlm_logits: info.mlm_head.then_some(LogitRows::All), ..Want::default() }
 }
 
 #[test]
@@ -282,21 +288,24 @@ fn missing_and_misshapen_tensors_are_named() {
     let path = copy.path().join("model.safetensors");
     let mut tensors: BTreeMap<String, Tensor> = lmprobe_core::candle_core::safetensors::load(&path, &Device::Cpu).unwrap().into_iter().collect();
     let removed = tensors.remove("bert.encoder.layer.1.output.dense.bias").unwrap();
-    let params = || BertParams { model: ExistingFolder(copy.path().to_owned()), init: Init::Pretrained, casing: Casing::Auto, dropout: None };
     let message = |tensors: &BTreeMap<String, Tensor>| {
-        lmprobe_plugins::nn::weights::write(&path, tensors).unwrap();
-        BertSource::new(params()).unwrap().load(Seed(0)).err().unwrap().to_string()
+        write(&path, tensors);
+        ModelSource::new(&BERT, ModelOptions::of(copy.path())).unwrap().load(Seed(0)).err().unwrap().to_string()
     };
     let text = message(&tensors);
-    assert!(text.contains("tensor `encoder.layer.1.output.dense.bias` missing; the nearest name there is `encoder.layer."), "{text}");
+    assert!(text.contains("tensor `encoder.layer.1.output.dense.bias` missing; the nearest name there is `bert.encoder.layer."), "{text}");
+    // A name that nothing uses is nearer than any that is used.
+    let mut misspelt = tensors.clone();
+    misspelt.insert("bert.encoder.layer.1.output.dens.bias".into(), removed.clone());
+    assert!(message(&misspelt).contains("the nearest name there is `bert.encoder.layer.1.output.dens.bias`"));
     tensors.insert("bert.encoder.layer.1.output.dense.bias".into(), removed.narrow(0, 0, 5).unwrap());
     let text = message(&tensors);
-    assert!(text.contains("tensor `encoder.layer.1.output.dense.bias` has shape [5], `config.json` says [32]"), "{text}");
+    assert!(text.contains("tensor `bert.encoder.layer.1.output.dense.bias` has shape [5], `config.json` says [32]"), "{text}");
 }
 
 #[test]
 fn drawn_weights_hang_from_the_seed() {
-    let source = BertSource::new(BertParams { model: ExistingFolder(folder("tiny-mlm")), init: Init::Random, casing: Casing::Auto, dropout: None }).unwrap();
+    let source = ModelSource::new(&BERT, ModelOptions { init: Init::Random, ..ModelOptions::of(folder("tiny-mlm")) }).unwrap();
     let word = |seed: u64| values(source.load(Seed(seed)).unwrap().trainable().unwrap().variables()[0].var.as_tensor());
     let drawn = word(1);
     assert_eq!(drawn, word(1));
@@ -355,13 +364,13 @@ fn a_decoder_that_tying_leaves_unused_is_reported() {
     }
     let path = copy.path().join("model.safetensors");
     let warnings = || {
-        let params = BertParams { model: ExistingFolder(copy.path().to_owned()), init: Init::Pretrained, casing: Casing::Cased, dropout: None };
-        BertSource::new(params).unwrap().load(Seed(0)).unwrap().info().warnings.clone()
+        let options = ModelOptions { casing: Casing::Cased, ..ModelOptions::of(copy.path()) };
+        ModelSource::new(&BERT, options).unwrap().load(Seed(0)).unwrap().info().warnings.clone()
     };
     assert_eq!(warnings(), Vec::<String>::new());
-    let mut tensors = lmprobe_plugins::nn::weights::read(&path).unwrap();
+    let mut tensors: BTreeMap<String, Tensor> = lmprobe_core::candle_core::safetensors::load(&path, &Device::Cpu).unwrap().into_iter().collect();
     let decoder = (&tensors["cls.predictions.decoder.weight"] + 1.0).unwrap();
     tensors.insert("cls.predictions.decoder.weight".into(), decoder);
-    lmprobe_plugins::nn::weights::write(&path, &tensors).unwrap();
+    write(&path, &tensors);
     assert!(warnings()[0].contains("the word embeddings are used"), "{:?}", warnings());
 }

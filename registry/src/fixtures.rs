@@ -8,7 +8,7 @@ use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
     BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, ExistingFolder,
-    MaskToken, Metric, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
+    MaskToken, Metric, ModelReport, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl Workspace {
     pub(crate) fn resolve_with(&self, text: &str, overrides: &[&str], out: Option<&Path>) -> Result<Resolved, Invalid> {
         self.write("run.yaml", text);
         let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-        resolve(&registry(), &Request { path: &self.path().join("run.yaml"), overrides: &overrides, out })
+        resolve(&registry(), &Request { path: &self.path().join("run.yaml"), overrides: &overrides, out, models: &crate::Models::default() })
     }
 
     pub(crate) fn resolve(&self, text: &str) -> Resolved {
@@ -114,6 +114,7 @@ struct BertParams {
 
 struct BertSource {
     info: EncoderInfo,
+    report: ModelReport,
 }
 
 fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
@@ -135,15 +136,22 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
             casing_source: String::new(),
             pooler: false,
             mlm_head: head,
+            lm_head: false,
+            causal: false,
             random_init: false,
             warnings: vec![],
         },
+        report: ModelReport::default(),
     }))
 }
 
 impl EncoderSource for BertSource {
     fn info(&self) -> &EncoderInfo {
         &self.info
+    }
+
+    fn report(&self) -> &ModelReport {
+        &self.report
     }
 
     fn load(&self, _: Seed) -> Result<Box<dyn Encoder>> {

@@ -11,13 +11,14 @@ use crate::registry::Unknown;
 use crate::run_schema::own_schema;
 use crate::schema::{At, Checker};
 use crate::suggestion::{nearest, quoted};
-use crate::{Registry, paths};
+use crate::{Models, Registry, paths};
 
 /// What every step of the resolution needs.
 pub(crate) struct Context<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) report: &'a mut Report,
     pub(crate) build: BuildContext,
+    pub(crate) models: &'a Models,
 }
 
 /// An item whose plugin is known.
@@ -41,19 +42,16 @@ pub(crate) struct Params {
     pub(crate) paths: Vec<(String, PathBuf)>,
 }
 
-/// Said of a model that is not there.
-const NO_HUB: &str = "; models are read from local folders: download it and give the folder's path";
-
 impl Item {
-    /// What the item is called if the file does not say: a model by its folder, everything else by its plugin.
+    /// What the item is called if the file does not say: a model by its folder or hub id, everything else by its plugin.
     pub(crate) fn default_label(&self, cx: &Context<'_>) -> String {
         if self.registration.kind() == Kind::Encoder
             && let Some(model) = self.params.get("model")
             && let Some(text) = model.as_str()
             && let Ok(path) = paths::absolute(text, cx.report.folder(model.location))
-            && let Some(name) = path.file_name().and_then(|name| name.to_str())
+            && let Some(label) = if path.is_dir() { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { Models::label(text) }
         {
-            return name.to_owned();
+            return label;
         }
         self.registration.id.to_owned()
     }
@@ -62,10 +60,8 @@ impl Item {
     pub(crate) fn check(&self, schema: &Json, cx: &mut Context<'_>) -> Option<Params> {
         let registration = self.registration;
         let mut checker = Checker::new(cx.report);
+        checker.models = Some(cx.models);
         checker.manual = Some(format!("`lmprobe describe {} {}` lists all parameters", registration.kind().word(), registration.id));
-        if registration.kind() == Kind::Encoder {
-            checker.missing_path = NO_HUB;
-        }
         let values = checker.check(&self.params, schema, &At::root(&self.key))?;
         Some(Params { values, paths: checker.paths })
     }
@@ -165,13 +161,12 @@ pub(crate) fn report_unknown(report: &mut Report, location: Location, key: &str,
 
 /// An encoder given as a folder: the family is read from the model's own configuration.
 fn model_folder(cx: &mut Context<'_>, text: &str, node: &Node, key: &str) -> Option<Item> {
-    let folder = match paths::resolve(lmprobe_core::PathKind::Folder, text, cx.report.folder(node.location)) {
+    let folder = match cx.models.locate(text, cx.report.folder(node.location)) {
         Ok(folder) => folder,
         Err(problem) => {
-            let more = if problem.missing { NO_HUB } else { "" };
             let ids = cx.registry.of(Kind::Encoder).map(|registration| registration.id);
             let label = problem.meant.as_deref().or_else(|| nearest(text, ids)).map(|meant| format!("did you mean `{meant}`?"));
-            cx.report.error(node.location, key, format!("{}{more}", problem.message)).label(label).help(problem.help);
+            cx.report.error(node.location, key, problem.message).label(label).help(problem.help);
             return None;
         }
     };
@@ -193,15 +188,25 @@ fn model_folder(cx: &mut Context<'_>, text: &str, node: &Node, key: &str) -> Opt
     Some(Item { key: key.to_owned(), location: node.location, registration, name: None, params })
 }
 
-/// The `model_type` of a model folder.
+/// The `model_type` of a model folder. TensorFlow releases of BERT have a `bert_config.json` that does not say it.
 fn family(folder: &std::path::Path) -> Result<String, String> {
     let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("`{}` is not a model folder: it holds no `config.json`", folder.display()),
-        _ => format!("cannot read {}: {error}", path.display()),
-    })?;
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return if folder.join("bert_config.json").is_file() {
+                Ok("bert".to_owned())
+            } else {
+                Err(format!("`{}` is not a model folder: it holds no `config.json`", folder.display()))
+            };
+        }
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
     let config: Json = serde_json::from_str(&text).map_err(|error| format!("{} is not valid JSON: {error}", path.display()))?;
-    config["model_type"].as_str().map(str::to_owned).ok_or_else(|| format!("{} does not say what the model is: `model_type` is missing", path.display()))
+    config["model_type"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{} does not say what the model is: `model_type` is missing; name the encoder with `use`", path.display()))
 }
 
 /// A metric given as `acc@10`.

@@ -22,6 +22,7 @@ mod fit;
 mod fixtures;
 mod item;
 mod lists;
+mod models;
 mod node;
 mod overrides;
 mod paths;
@@ -34,6 +35,8 @@ mod suggestion;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Invalid, Source};
+pub use lmprobe_hub::{Event as HubEvent, Hub};
+pub use models::{ModelRequest, Models, OpenModel, open_model};
 pub use registry::{Registry, Unknown};
 pub use run_file::{Request, resolve};
 pub use run_schema::{plugin_schema, run_schema};

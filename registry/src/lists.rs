@@ -55,7 +55,7 @@ fn entries<T>(
 pub(crate) fn encoders(cx: &mut Context<'_>, list: &Node) -> Vec<Entry<EncoderItem>> {
     entries(cx, Kind::Encoder, list, "encoders", |cx, item, label| {
         let built = item.built(cx, |registration, params, context| match registration.build {
-            Build::Encoder(build) => build(params, context),
+            Build::Encoder(build) => build(params, context).and_then(|source| source.check().map(|()| source)),
             _ => Err(other_kind(registration)),
         });
         (label.clone(), built.map(|(params, source)| EncoderItem { component: item.component(label, params), source }))

@@ -34,7 +34,7 @@ pub(crate) fn resolve(kind: PathKind, text: &str, folder: &Path) -> Result<PathB
     let path = absolute(text, folder)?;
     let noun = noun(kind);
     match path.metadata() {
-        Ok(found) if found.is_dir() == (kind == PathKind::Folder) => Ok(path),
+        Ok(found) if found.is_dir() == is_folder(kind) => Ok(path),
         Ok(found) => {
             let found = if found.is_dir() { "a folder" } else { "a file" };
             Err(Problem { message: format!("`{text}` is {found}"), meant: None, expected: Some(format!("expected a {noun}")), help: None, missing: false })
@@ -100,7 +100,15 @@ fn without_dots(path: &Path) -> PathBuf {
 }
 
 fn noun(kind: PathKind) -> &'static str {
-    if kind == PathKind::Folder { "folder" } else { "file" }
+    match kind {
+        PathKind::Model => "model folder",
+        PathKind::Folder => "folder",
+        PathKind::File | PathKind::Files => "file",
+    }
+}
+
+fn is_folder(kind: PathKind) -> bool {
+    matches!(kind, PathKind::Folder | PathKind::Model)
 }
 
 /// Names the first missing part of the path and what stands beside it.
@@ -121,7 +129,7 @@ fn nothing_at(kind: PathKind, text: &str, path: &Path) -> Problem {
         .into_iter()
         .flatten()
         .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir() == (!is_last || kind == PathKind::Folder))
+        .filter(|entry| entry.path().is_dir() == (!is_last || is_folder(kind)))
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     let meant = nearest(&name, siblings.iter().map(String::as_str)).map(str::to_owned);

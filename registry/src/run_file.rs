@@ -12,7 +12,7 @@ use crate::item::Context;
 use crate::lists::{self, Entry, built, report_shared_labels};
 use crate::node::{Node, Value};
 use crate::schema::{At, Checker};
-use crate::{Registry, overrides, run_schema, yaml};
+use crate::{Models, Registry, overrides, run_schema, yaml};
 
 /// What to resolve.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub overrides: &'a [String],
     /// The run folder, relative to the current folder; outranks the file's.
     pub out: Option<&'a Path>,
+    /// Finds models.
+    pub models: &'a Models,
 }
 
 /// Reads a run file, checks all of it and builds its plugins. No weight is read.
@@ -52,7 +54,7 @@ fn read(registry: &Registry, request: &Request<'_>, report: &mut Report) -> Opti
         return None;
     };
     let (top, _) = Checker::new(report).object(&root, entries, &run_schema::top_level(), &At::root(""));
-    let mut cx = Context { registry, report, build: BuildContext { base } };
+    let mut cx = Context { registry, report, build: BuildContext { base }, models: request.models };
     let lists = Lists::read(&mut cx, &root);
     let report = cx.report;
     lists.check_presence(report, &root);

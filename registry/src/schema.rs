@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use lmprobe_core::PathKind;
 use serde_json::{Map, Value as Json};
 
+use crate::Models;
 use crate::diagnostic::Report;
 use crate::node::{Key, Node, Value, integer_to_json, join, nearest_float};
 use crate::paths;
@@ -46,8 +47,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) report: &'a mut Report,
     /// Said beside an unknown key.
     pub(crate) manual: Option<String>,
-    /// Appended to the message about a path at which nothing is.
-    pub(crate) missing_path: &'static str,
+    /// Finds models; without it they are local folders.
+    pub(crate) models: Option<&'a Models>,
     /// JSON pointers of all paths, and the paths.
     pub(crate) paths: Vec<(String, PathBuf)>,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Checker<'a> {
 impl<'a> Checker<'a> {
     /// A checker without particular help.
     pub(crate) fn new(report: &'a mut Report) -> Self {
-        Self { report, manual: None, missing_path: "", paths: Vec::new() }
+        Self { report, manual: None, models: None, paths: Vec::new() }
     }
 
     /// The complete value, or nothing if there is a mistake in it.
@@ -302,7 +303,12 @@ impl<'a> Checker<'a> {
                 (self.report.len() == before).then_some(Json::Array(files))
             }
             (Value::String(text), _) => {
-                let path = self.resolved(node, at, |folder| paths::resolve(kind, text, folder).map(|path| vec![path]))?.pop()?;
+                let models = self.models.filter(|_| kind == PathKind::Model);
+                let locate = |folder: &std::path::Path| match models {
+                    Some(models) => models.locate(text, folder),
+                    None => paths::resolve(kind, text, folder),
+                };
+                let path = self.resolved(node, at, |folder| locate(folder).map(|path| vec![path]))?.pop()?;
                 let value = self.utf8(node, &path, at)?;
                 self.paths.push((at.pointer.clone(), path));
                 Some(value)
@@ -327,8 +333,7 @@ impl<'a> Checker<'a> {
             Ok(paths) => return Some(paths),
             Err(problem) => problem,
         };
-        let more = if problem.missing { self.missing_path } else { "" };
-        self.report.error(node.location, &at.key, format!("{}{more}", problem.message)).label(problem.label()).help(problem.help);
+        self.report.error(node.location, &at.key, problem.message.clone()).label(problem.label()).help(problem.help);
         None
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn expectation(schema: &Json) -> String {
     match path_kind(schema) {
         Some(PathKind::File) => return "the path of a file".to_owned(),
         Some(PathKind::Folder) => return "the path of a folder".to_owned(),
+        Some(PathKind::Model) => return "a model folder or a hub id".to_owned(),
         Some(PathKind::Files) => return "the path of a file, a glob, or a list of them".to_owned(),
         None => {}
     }

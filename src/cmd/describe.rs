@@ -101,6 +101,7 @@ fn path_kind(format: &str) -> Option<&'static str> {
     PathKind::from_format(format).map(|kind| match kind {
         PathKind::File => "path of a file",
         PathKind::Folder => "path of a folder",
+        PathKind::Model => "model folder or hub id",
         PathKind::Files => "path of a file, glob, or list of them",
     })
 }

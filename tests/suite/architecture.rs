@@ -8,12 +8,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates of this workspace each crate may use.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("lmprobe-core", &[]),
     ("lmprobe-kernels", &[]),
-    ("lmprobe-plugins", &["lmprobe-core", "lmprobe-kernels"]),
+    ("lmprobe-checkpoints", &[]),
+    ("lmprobe-hub", &[]),
+    ("lmprobe-plugins", &["lmprobe-core", "lmprobe-checkpoints", "lmprobe-kernels"]),
     // One line of the registry names the built-in crate, so that the linker keeps it.
-    ("lmprobe-registry", &["lmprobe-core", "lmprobe-plugins"]),
+    ("lmprobe-registry", &["lmprobe-core", "lmprobe-hub", "lmprobe-plugins"]),
     ("lmprobe", &["lmprobe-core", "lmprobe-kernels", "lmprobe-plugins", "lmprobe-registry"]),
 ];
 
@@ -53,7 +55,7 @@ fn arrows_point_one_way() {
 #[test]
 fn the_core_and_the_plugins_know_no_terminal() {
     let dependencies = dependencies();
-    for name in ["lmprobe-core", "lmprobe-plugins", "lmprobe-kernels"] {
+    for name in ["lmprobe-core", "lmprobe-plugins", "lmprobe-kernels", "lmprobe-checkpoints", "lmprobe-hub"] {
         let found: Vec<_> = PROGRAM_ONLY.iter().filter(|used| dependencies[name].contains(**used)).collect();
         assert!(found.is_empty(), "{name} must not use {found:?}");
     }
@@ -84,9 +86,25 @@ fn only_one_module_names_the_yaml_library() {
 }
 
 #[test]
+fn unsafe_stands_where_it_may() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut naming = BTreeSet::new();
+    for folder in ["src", "core/src", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints"] {
+        sources(&root.join(folder), &mut |path, text| {
+            let code = |line: &&str| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("#!");
+            if text.lines().filter(code).any(|line| line.contains("unsafe ") || line.contains("unsafe_code")) {
+                naming.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        });
+    }
+    // The memory map, and the allocator of a test that counts.
+    assert_eq!(naming.into_iter().collect::<Vec<_>>(), ["plugins/checkpoints/src/mapped_file.rs", "plugins/checkpoints/tests/damage.rs"]);
+}
+
+#[test]
 fn files_have_no_names_that_say_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["src", "core/src", "registry/src", "plugins/src", "plugins/kernels/src"] {
+    for folder in ["src", "core/src", "registry/src", "registry/hub/src", "plugins/src", "plugins/checkpoints/src", "plugins/kernels/src"] {
         sources(&root.join(folder), &mut |path, _| {
             let stem = path.file_stem().unwrap().to_str().unwrap();
             assert!(!["base", "utils", "common", "helpers", "types", "manager"].contains(&stem), "{} says nothing about what is in it", path.display());

@@ -1,28 +1,25 @@
-//! The encoder `bert`: any BERT folder in Hugging Face layout.
+//! The encoder `bert`: BERT and every checkpoint with its architecture.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{
-    Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, ExistingFolder, Registration, Result, Seed, TokenBatch,
-    Tokenization, Trainable, Variable, Want, inventory, schema_of,
-};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Registration, Result, inventory, schema_of};
 
-use crate::nn::bert_model::{BertConfig, BertModel};
-use crate::nn::tokenizer::{Casing, TextTokenizer};
-use crate::nn::weights::{self, Header};
+use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
+use crate::nn::model_source::{Init, ModelOptions, ModelSource};
+use crate::nn::post_norm::{PostNormConfig, PostNormNames};
+use crate::nn::pre_norm::FinalNorm;
+use crate::nn::tokenizer::{Casing, TokenizerKind};
 
 inventory::submit! {
     Registration {
         id: "bert",
         version: 1,
         build: Build::Encoder(build),
-        summary: "BERT and every checkpoint with its architecture, read from a Hugging Face folder",
+        summary: "BERT and every checkpoint with its architecture",
         manual: MANUAL,
         schema: schema_of::<BertParams>,
         families: &["bert"],
@@ -39,18 +36,21 @@ Runs BERT: hidden states of every layer, attention probabilities, pooler output 
 
 ## How
 
-The folder holds `config.json`, `model.safetensors` and a tokenizer (`tokenizer.json`, or `vocab.txt` with or without
-`tokenizer_config.json`). Names may carry the prefix `bert.` or not, and layer normalisations may be called `gamma` and `beta`. A
-head tied to the word embeddings is filled in. A tensor that is needed and missing is an error that names it.
+The folder holds `config.json` (or the `bert_config.json` of a TensorFlow release), weights and a tokenizer (`tokenizer.json`, or
+`vocab.txt` with or without `tokenizer_config.json`). Weights are taken from the first of these that is there: `model.safetensors`, its shards,
+`pytorch_model.bin` (read as data, nothing in it is executed), its shards, a TensorFlow checkpoint (`*.ckpt*.index` with its data). Names may carry the
+prefix `bert.` or not, and layer normalisations may be called `gamma` and `beta`. A head tied to the word embeddings is filled in. A
+tensor that is needed and missing is an error that names it; `lmprobe describe model` lists what is missing and what is not used.
 
-Batches are packed: no padding takes part, so no number depends on it.
+Hidden state 0 is the output of the embeddings, the last one that of the last block. Batches are packed: no padding takes part, so no number
+depends on it.
 
 ## Example
 
 ```yaml
 encoders:
   - models/BiomedNLP-PubMedBERT
-  - {use: bert, name: BioBERT, model: models/biobert-v1.1, casing: cased}
+  - {use: bert, name: SciBERT, model: models/scibert_scivocab_cased, casing: cased}
 ```
 
 ## Reference
@@ -63,8 +63,8 @@ Devlin et al. 2019, arXiv:1810.04805. `transformers/models/bert/modeling_bert.py
 #[serde(crate = "lmprobe_core::serde", deny_unknown_fields)]
 #[schemars(crate = "lmprobe_core::schemars")]
 pub struct BertParams {
-    /// The model folder.
-    pub model: ExistingFolder,
+    /// The model: a folder, or a hub id such as `org/name@revision`.
+    pub model: ModelFolder,
     /// Where the weights come from.
     #[serde(default)]
     pub init: Init,
@@ -77,249 +77,162 @@ pub struct BertParams {
     pub dropout: Option<f32>,
 }
 
-/// Where weights come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(crate = "lmprobe_core::serde", rename_all = "kebab-case")]
-#[schemars(crate = "lmprobe_core::schemars")]
-pub enum Init {
-    /// From `model.safetensors`.
-    #[default]
-    Pretrained,
-    /// Drawn from the seed of the run as `config.json` says; the folder needs no weights.
-    Random,
+impl BertParams {
+    /// How the folder is opened.
+    pub fn options(self) -> ModelOptions {
+        let Self { model, init, casing, dropout } = self;
+        ModelOptions { folder: model.0, init, casing, dropout, final_norm: FinalNorm::Always }
+    }
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
-    Ok(Arc::new(BertSource::new(serde_json::from_value(params)?)?))
+    let params: BertParams = serde_json::from_value(params)?;
+    Ok(Arc::new(ModelSource::new(&BERT, params.options())?))
 }
 
-/// A BERT folder whose configuration, tokenizer and header were read.
-pub struct BertSource {
-    params: BertParams,
-    config: BertConfig,
-    info: EncoderInfo,
+/// BERT.
+pub static BERT: Family = Family { id: "bert", tokenizer: TokenizerKind::WordPiece, read, review: |_, _| Vec::new() };
+
+static FILES: FileNames = FileNames {
+    prefix: "bert.",
+    head: "cls.",
+    head_marker: Some("cls.predictions.transform.dense.weight"),
+    decoder: "cls.predictions.decoder.weight",
+    word: "embeddings.word_embeddings.weight",
+    aliases: &[("cls.predictions.decoder.bias", "cls.predictions.bias")],
+    buffers: &["position_ids", "embeddings.token_type_ids"],
+    classes: ("BertModel", "BertForMaskedLM"),
+};
+
+/// Names that BERT and RoBERTa share.
+pub(super) const BLOCK_NAMES: PostNormNames = PostNormNames {
+    block: "encoder.layer",
+    query: "attention.self.query",
+    key: "attention.self.key",
+    value: "attention.self.value",
+    attention_output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    intermediate: "intermediate.dense",
+    output: "output.dense",
+    output_norm: "output.LayerNorm",
+    head_dense: "cls.predictions.transform.dense",
+    head_norm: "cls.predictions.transform.LayerNorm",
+    head_bias: "cls.predictions.bias",
+    decoder: "cls.predictions.decoder.weight",
+};
+
+/// `config.json` of BERT and RoBERTa.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(crate = "lmprobe_core::serde")]
+pub(super) struct BertConfig {
+    pub(super) vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    #[serde(default = "gelu")]
+    hidden_act: String,
+    #[serde(default = "tenth")]
+    hidden_dropout_prob: f32,
+    #[serde(default = "tenth")]
+    attention_probs_dropout_prob: f32,
+    pub(super) max_position_embeddings: usize,
+    #[serde(default)]
+    type_vocab_size: Option<usize>,
+    #[serde(default)]
+    layer_norm_eps: Option<f32>,
+    #[serde(default = "initializer_range")]
+    initializer_range: f64,
+    #[serde(default)]
+    pub(super) pad_token_id: Option<usize>,
+    #[serde(default)]
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    #[serde(default = "yes")]
+    tie_word_embeddings: bool,
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
 }
 
-impl BertSource {
-    /// Reads everything but the weights.
-    ///
-    /// # Errors
-    /// If a file is missing or malformed.
-    pub fn new(params: BertParams) -> Result<Self> {
-        let folder = params.model.as_ref();
-        let mut config = BertConfig::read(&folder.join("config.json"))?;
-        if let Some(rate) = params.dropout {
-            (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (rate, rate);
+pub(super) fn gelu() -> String {
+    "gelu".into()
+}
+pub(super) fn tenth() -> f32 {
+    0.1
+}
+pub(super) fn initializer_range() -> f64 {
+    0.02
+}
+pub(super) fn yes() -> bool {
+    true
+}
+
+impl BertConfig {
+    /// The network and its files. `first_position` is the position row of a first token.
+    pub(super) fn blueprint(
+        self,
+        path: &Path,
+        files: &'static FileNames,
+        names: &'static PostNormNames,
+        first_position: usize,
+        head_activation: Option<&str>,
+    ) -> Result<Blueprint> {
+        // TensorFlow releases that do not say mean 16 segments, transformers means 2.
+        let token_types = self.type_vocab_size.unwrap_or(if path.ends_with("bert_config.json") { 16 } else { 2 });
+        check_config(
+            path,
+            &[
+                ("vocab_size", self.vocab_size),
+                ("num_hidden_layers", self.num_hidden_layers),
+                ("intermediate_size", self.intermediate_size),
+                ("max_position_embeddings", self.max_position_embeddings),
+                ("type_vocab_size", token_types),
+            ],
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            &[("hidden_dropout_prob", self.hidden_dropout_prob), ("attention_probs_dropout_prob", self.attention_probs_dropout_prob)],
+        )?;
+        if let Some(kind) = self.position_embedding_type.as_deref().filter(|kind| *kind != "absolute") {
+            return Err(Error::data(path, None, format!("`position_embedding_type` {kind:?} is not supported; `absolute` is")));
         }
-        let tokenizer = TextTokenizer::of_folder(folder, params.casing)?;
-        let (pooler, mlm_head) = match params.init {
-            Init::Random => (false, config.architectures.iter().flatten().any(|name| name == "BertForMaskedLM")),
-            Init::Pretrained => {
-                let header = Header::of_folder(folder)?;
-                let has = |wanted: &str| header.shapes.keys().any(|name| canonical(name) == wanted);
-                (has("pooler.dense.weight"), has("cls.predictions.transform.dense.weight"))
-            }
+        if self.is_decoder {
+            return Err(Error::data(path, None, "`is_decoder` is true: BERT as a decoder is not supported"));
+        }
+        if first_position >= self.max_position_embeddings {
+            return Err(Error::data(path, None, format!("`max_position_embeddings` {} leaves no room behind `pad_token_id`", self.max_position_embeddings)));
+        }
+        let activation_of = |name: &str| activation(path, "hidden_act", name);
+        let network = PostNormConfig {
+            vocab: self.vocab_size,
+            hidden: self.hidden_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            intermediate: self.intermediate_size,
+            positions: self.max_position_embeddings,
+            first_position,
+            token_types,
+            padding: self.pad_token_id,
+            activation: activation_of(&self.hidden_act)?,
+            head_activation: activation_of(head_activation.unwrap_or(&self.hidden_act))?,
+            eps: self.layer_norm_eps.unwrap_or(1e-12),
+            hidden_dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            drops_attention_output: true,
+            names,
         };
-        if tokenizer.vocab > config.vocab_size {
-            return Err(Error::model(
-                folder,
-                format!("the tokenizer has {} entries and the model {}: they do not belong together", tokenizer.vocab, config.vocab_size),
-            ));
-        }
-        let info = EncoderInfo {
-            family: "bert".into(),
-            layers: config.num_hidden_layers,
-            hidden: config.hidden_size,
-            heads: config.num_attention_heads,
-            vocab: config.vocab_size,
-            max_length: config.max_position_embeddings,
-            mask: tokenizer.mask.clone(),
-            lowercase: tokenizer.lowercase,
-            casing_source: tokenizer.casing_source.clone(),
-            pooler,
-            mlm_head,
-            random_init: params.init == Init::Random,
-            warnings: tokenizer.warnings,
-        };
-        Ok(Self { params, config, info })
-    }
-
-    fn folder(&self) -> &Path {
-        self.params.model.as_ref()
-    }
-
-    /// Reads the weights under their canonical names and checks that all are there in the right shape.
-    fn read_weights(&self, shapes: &[(String, Vec<usize>)]) -> Result<BTreeMap<String, Tensor>> {
-        let path = self.folder().join("model.safetensors");
-        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-        for (name, tensor) in weights::read(&path)? {
-            tensors.insert(canonical(&name), tensor);
-        }
-        // Either alias of the head's bias may be the one that was stored.
-        if !tensors.contains_key("cls.predictions.bias")
-            && let Some(bias) = tensors.get("cls.predictions.decoder.bias").cloned()
-        {
-            tensors.insert("cls.predictions.bias".into(), bias);
-        }
-        let missing: Vec<String> = shapes.iter().map(|(name, _)| name).filter(|name| !tensors.contains_key(*name)).cloned().collect();
-        if !missing.is_empty() {
-            let near = weights::nearest(&missing[0], tensors.keys());
-            return Err(Error::MissingTensors { path, names: missing, near });
-        }
-        for (name, shape) in shapes {
-            if tensors[name].dims() != shape {
-                return Err(Error::model(&path, format!("tensor `{name}` has shape {:?}, `config.json` says {shape:?}", tensors[name].dims())));
-            }
-        }
-        Ok(tensors)
-    }
-
-    /// A warning if the checkpoint has a decoder of its own that tying it to the word embeddings leaves unused.
-    fn ignored_decoder(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Option<String>> {
-        let (Some(decoder), Some(word)) = (tensors.get("cls.predictions.decoder.weight"), tensors.get("embeddings.word_embeddings.weight")) else {
-            return Ok(None);
-        };
-        let tied = self.config.tie_word_embeddings && self.info.mlm_head;
-        let same = decoder.dims() == word.dims() && decoder.ne(word)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()? == 0;
-        Ok((tied && !same).then(|| {
-            format!(
-                "{}: the checkpoint's `cls.predictions.decoder.weight` differs from its word embeddings, but `config.json` ties the two: the word embeddings are used, as \
-                 transformers does (set `tie_word_embeddings: false` there to use the decoder)",
-                self.folder().display()
-            )
-        }))
-    }
-
-    /// Draws weights as `transformers` initialises BERT: normal matrices, zero biases, unit gains, a zero row for padding.
-    fn draw_weights(&self, shapes: &[(String, Vec<usize>)], seed: Seed) -> Result<BTreeMap<String, Tensor>> {
-        let mut tensors = BTreeMap::new();
-        for (name, shape) in shapes {
-            let n = shape.iter().product();
-            let mut values = if is_bias_or_norm(name) {
-                vec![if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 }; n]
-            } else {
-                let mut random = seed.child(name).random();
-                #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-                let draw = || (random.normal() * self.config.initializer_range) as f32;
-                std::iter::repeat_with(draw).take(n).collect()
-            };
-            if let (true, Some(row)) = (name == "embeddings.word_embeddings.weight", self.config.pad_token_id) {
-                let width = self.config.hidden_size;
-                values[row * width..(row + 1) * width].fill(0.0);
-            }
-            tensors.insert(name.clone(), Tensor::from_vec(values, shape.as_slice(), &Device::Cpu)?);
-        }
-        Ok(tensors)
+        Ok(Blueprint {
+            network: NetworkConfig::PostNorm(network),
+            files,
+            max_length: self.max_position_embeddings - first_position,
+            tied: self.tie_word_embeddings,
+            initializer_range: self.initializer_range,
+            architectures: self.architectures.unwrap_or_default(),
+        })
     }
 }
 
-impl EncoderSource for BertSource {
-    fn info(&self) -> &EncoderInfo {
-        &self.info
-    }
-
-    fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
-        let shapes = self.config.shapes(self.info.pooler, self.info.mlm_head);
-        let mut tensors = match self.params.init {
-            Init::Pretrained => self.read_weights(&shapes)?,
-            Init::Random => self.draw_weights(&shapes, seed)?,
-        };
-        let mut info = self.info.clone();
-        info.warnings.extend(self.ignored_decoder(&tensors)?);
-        let mut variables = Vec::with_capacity(shapes.len());
-        let (mut tracked, mut detached) = (BTreeMap::new(), BTreeMap::new());
-        for (name, _) in shapes {
-            let tensor = tensors.remove(&name).expect("every tensor was checked to be there");
-            let var = Var::from_tensor(&tensor)?;
-            tracked.insert(name.clone(), var.as_tensor().clone());
-            detached.insert(name.clone(), var.as_detached_tensor());
-            variables.push(Variable { is_bias_or_norm: is_bias_or_norm(&name), name, var });
-        }
-        Ok(Box::new(Bert {
-            info,
-            config_path: self.folder().join("config.json"),
-            tokenizer: TextTokenizer::of_folder(self.folder(), self.params.casing)?,
-            tracked: BertModel::new(&self.config, &tracked)?,
-            detached: BertModel::new(&self.config, &detached)?,
-            variables,
-        }))
-    }
-
-    fn at(&self, folder: &Path) -> Result<Box<dyn EncoderSource>> {
-        let params = BertParams { model: ExistingFolder(folder.to_owned()), init: Init::Pretrained, casing: Casing::Auto, dropout: self.params.dropout };
-        Ok(Box::new(Self::new(params)?))
-    }
-}
-
-/// The name without the `bert.` prefix, with layer normalisations called as they are today.
-fn canonical(name: &str) -> String {
-    let name = name.strip_prefix("bert.").unwrap_or(name);
-    match name.rsplit_once('.') {
-        Some((stem, "gamma")) => format!("{stem}.weight"),
-        Some((stem, "beta")) => format!("{stem}.bias"),
-        _ => name.to_owned(),
-    }
-}
-
-fn is_bias_or_norm(name: &str) -> bool {
-    name.rsplit('.').next() == Some("bias") || name.ends_with("LayerNorm.weight")
-}
-
-/// BERT, loaded.
-struct Bert {
-    info: EncoderInfo,
-    config_path: PathBuf,
-    tokenizer: TextTokenizer,
-    /// The network on the variables: its outputs carry the graph.
-    tracked: BertModel,
-    /// The same storage without a graph, for inference.
-    detached: BertModel,
-    variables: Vec<Variable>,
-}
-
-impl Encoder for Bert {
-    fn info(&self) -> &EncoderInfo {
-        &self.info
-    }
-
-    fn tokenize(&self, texts: &[&str], how: Tokenization) -> Result<TokenBatch> {
-        let texts: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (*text, None)).collect();
-        self.tokenizer.encode(&texts, how, self.info.max_length)
-    }
-
-    fn pieces(&self, text: &str) -> Result<Vec<u32>> {
-        self.tokenizer.pieces(text)
-    }
-
-    fn encode(&self, tokens: &TokenBatch, want: &Want, _: &CallContext<'_>) -> Result<EncoderOutput> {
-        self.detached.forward(tokens, want, None)
-    }
-
-    fn trainable(&self) -> Option<&dyn Trainable> {
-        Some(self)
-    }
-}
-
-impl Trainable for Bert {
-    fn variables(&self) -> Vec<Variable> {
-        self.variables.clone()
-    }
-
-    fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
-        self.tracked.forward(tokens, want, dropout)
-    }
-
-    fn save(&self, folder: &Path) -> Result<()> {
-        // `transformers` prefixes the network's names where a head stands beside it.
-        let prefix = if self.info.mlm_head { "bert." } else { "" };
-        let named = |name: &str| if name.starts_with("cls.") { name.to_owned() } else { format!("{prefix}{name}") };
-        let tensors = self.variables.iter().map(|variable| (named(&variable.name), variable.var.as_detached_tensor())).collect();
-        weights::write(&folder.join("model.safetensors"), &tensors)?;
-        let bytes = std::fs::read(&self.config_path).map_err(Error::io(&self.config_path))?;
-        let mut config: Value = serde_json::from_slice(&bytes)?;
-        config["architectures"] = serde_json::json!([if self.info.mlm_head { "BertForMaskedLM" } else { "BertModel" }]);
-        let path = folder.join("config.json");
-        std::fs::write(&path, format!("{config:#}\n")).map_err(Error::io(&path))?;
-        self.tokenizer.save(folder)
-    }
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Blueprint> {
+    let config: BertConfig = parse_config(path, bytes, "BERT")?;
+    config.blueprint(path, &FILES, &BLOCK_NAMES, 0, None)
 }

@@ -64,6 +64,8 @@ pub struct Attention {
     pub offsets: Arc<[usize]>,
     /// Number of heads.
     pub heads: usize,
+    /// Whether a token sees only itself and what stands before it.
+    pub causal: bool,
     /// Dropout of the probabilities.
     pub dropout: Option<Dropout>,
 }
@@ -104,7 +106,7 @@ impl Attention {
         let head_dim = width / self.heads;
         #[expect(clippy::cast_precision_loss, reason = "a head has a few dozen dimensions")]
         let scale = 1.0 / (head_dim as f32).sqrt();
-        Ok(kernels::AttentionShape { offsets: &self.offsets, heads: self.heads, head_dim, scale, causal: false })
+        Ok(kernels::AttentionShape { offsets: &self.offsets, heads: self.heads, head_dim, scale, causal: self.causal })
     }
 }
 
@@ -469,7 +471,7 @@ mod tests {
         check(&var((3, 5), 0.3), |x| log_softmax(x).unwrap());
         let keep = Some(Dropout { p: 0.4, seed: 1, stream: 2 });
         check(&var((4, 4), 0.3), |x| dropout(x, keep).unwrap());
-        let attention = Attention { offsets: [0, 2, 5].into(), heads: 2, dropout: keep };
+        let attention = Attention { offsets: [0, 2, 5].into(), heads: 2, causal: false, dropout: keep };
         let (q, k, v) = (var((5, 4), 0.2), var((5, 4), 0.3), var((5, 4), 0.4));
         check(&q, |q| attention.clone().apply(q, k.as_tensor(), v.as_tensor()).unwrap());
         check(&k, |k| attention.clone().apply(q.as_tensor(), k, v.as_tensor()).unwrap());

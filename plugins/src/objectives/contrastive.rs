@@ -11,8 +11,8 @@ use lmprobe_core::{
     TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
-use crate::nn::bert_model::first_tokens;
 use crate::nn::ops;
+use crate::nn::packed::first_tokens;
 use crate::probers::contrastive::Pooling;
 
 inventory::submit! {

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use super::candidate_groups::{CandidateGroups, Distinct, Ties};
 use super::query::{Queries, encode_in_passes};
 use super::ranking::{KEPT, Pools, PredictionsBuilder};
-use crate::nn::bert_model::first_tokens;
 use crate::nn::ops;
+use crate::nn::packed::first_tokens;
 
 inventory::submit! {
     Registration {

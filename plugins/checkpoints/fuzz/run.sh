@@ -1,0 +1,32 @@
+#!/bin/sh
+# Fuzzes the parsers: run.sh SECONDS [TARGET...]
+#
+# Each target runs for SECONDS with the nightly compiler; cargo-fuzz is not needed, its flags are below. New inputs go to fuzz/found/TARGET, inputs that
+# fail to fuzz/artifacts/TARGET; the seeds in fuzz/corpus/TARGET stay as they are. A target fails on a panic, on an allocation of more than 64 MiB, on
+# more than 1 GiB in all, and on an input that takes ten seconds.
+set -eu
+
+seconds=${1:?"usage: run.sh SECONDS [TARGET...]"}
+shift
+fuzz=$(cd "$(dirname "$0")" && pwd)
+[ $# -gt 0 ] || set -- $(cd "$fuzz/targets" && ls | sed 's/\.rs$//')
+
+if ! cargo +nightly --version >/dev/null 2>&1; then
+    echo "no nightly toolchain: nothing was fuzzed (\`rustup toolchain install nightly\`)"
+    exit 0
+fi
+
+host=x86_64-unknown-linux-gnu
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$fuzz/../../../target/fuzz}
+RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+RUSTFLAGS="$RUSTFLAGS -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+RUSTFLAGS="$RUSTFLAGS --cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1"
+export CARGO_TARGET_DIR RUSTFLAGS
+
+for target in "$@"; do
+    cargo +nightly build --quiet --release --manifest-path "$fuzz/Cargo.toml" --target "$host" --bin "$target"
+    mkdir -p "$fuzz/corpus/$target" "$fuzz/found/$target" "$fuzz/artifacts/$target"
+    echo "$target: $seconds s"
+    "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -malloc_limit_mb=64 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+        -print_funcs=0 -verbosity=0 -artifact_prefix="$fuzz/artifacts/$target/" "$fuzz/found/$target" "$fuzz/corpus/$target"
+done

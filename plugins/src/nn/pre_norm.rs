@@ -1,0 +1,266 @@
+//! The network with normalisation before each layer and causal attention, on packed batches: GPT-2 (Radford et al. 2019) and BioGPT (Luo
+//! et al. 2022, arXiv:2210.10341), as `transformers/models/{gpt2,biogpt}` have it.
+//!
+//! Read from top to bottom: configuration, names, block, network. The two differ in names, in the layout of the attention's projections,
+//! in the first position row, in the scale of the embeddings and in the activation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use lmprobe_core::schemars::JsonSchema;
+use lmprobe_core::serde::{Deserialize, Serialize};
+use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
+
+use super::blueprint::{Draw, Parts, TensorSpec};
+use super::ops::{self, Activation, Attention, Dropout};
+use super::packed::{check_lengths, last_needed, logit_rows, positions};
+use super::pair::{Pair, Tensors};
+
+/// Whether the last hidden state has been through the final normalisation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "lmprobe_core::serde", rename_all = "kebab-case")]
+#[schemars(crate = "lmprobe_core::schemars")]
+pub enum FinalNorm {
+    /// Yes, as `transformers` 5 numbers its hidden states.
+    #[default]
+    Always,
+    /// No: the last hidden state is the sum that the last block leaves, like those before it.
+    Never,
+    /// As `transformers` 4 numbered its hidden states: yes for GPT-2, no for BioGPT.
+    AsHf4,
+}
+
+/// Sizes and rates.
+#[derive(Debug, Clone)]
+pub struct PreNormConfig {
+    /// Vocabulary entries.
+    pub vocab: usize,
+    /// Width of a hidden state.
+    pub hidden: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads a block.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Rows of the position embeddings.
+    pub positions: usize,
+    /// Row of the first token.
+    pub first_position: usize,
+    /// Row of the word embeddings that stands for padding.
+    pub padding: Option<usize>,
+    /// Factor of the word embeddings.
+    pub embedding_scale: f64,
+    /// Activation of the feed-forward layer.
+    pub activation: Activation,
+    /// Epsilon of every layer normalisation.
+    pub eps: f32,
+    /// Dropout of the embeddings.
+    pub embedding_dropout: f32,
+    /// Dropout of what is added to the residual stream.
+    pub residual_dropout: f32,
+    /// Dropout of attention probabilities.
+    pub attention_dropout: f32,
+    /// Dropout behind the activation.
+    pub activation_dropout: f32,
+    /// Whether the last hidden state is normalised.
+    pub normalises_last: bool,
+    /// What the tensors are called.
+    pub names: &'static PreNormNames,
+}
+
+/// What the tensors are called, without the family's prefix; those of a block follow `block.N.`.
+#[derive(Debug)]
+pub struct PreNormNames {
+    /// Word embeddings.
+    pub word: &'static str,
+    /// Position embeddings.
+    pub position: &'static str,
+    /// List of the blocks.
+    pub block: &'static str,
+    /// Normalisation before the attention.
+    pub attention_norm: &'static str,
+    /// Query, key and value projections.
+    pub projections: Projections,
+    /// Output projection of the attention.
+    pub attention_output: &'static str,
+    /// Normalisation before the feed-forward layer.
+    pub feed_forward_norm: &'static str,
+    /// First linear map of the feed-forward layer.
+    pub wide: &'static str,
+    /// Second linear map of the feed-forward layer.
+    pub narrow: &'static str,
+    /// Normalisation behind the last block.
+    pub final_norm: &'static str,
+    /// Weight of the decoder.
+    pub decoder: &'static str,
+    /// Whether files hold linear maps as `(inputs, outputs)`.
+    pub conv1d: bool,
+}
+
+/// Query, key and value projections.
+#[derive(Debug, Clone, Copy)]
+pub enum Projections {
+    /// One linear map of three times the width: query, key, value.
+    Fused(&'static str),
+    /// Three linear maps: query, key, value.
+    Separate([&'static str; 3]),
+}
+
+impl PreNormConfig {
+    /// Every tensor in the order of a forward pass.
+    pub fn tensors(&self, parts: Parts, tied: bool) -> Vec<TensorSpec> {
+        let (h, i, names) = (self.hidden, self.intermediate, self.names);
+        let mut tensors = vec![TensorSpec::embedding(names.word, &[self.vocab, h], self.padding), TensorSpec::normal(names.position, &[self.positions, h])];
+        // GPT-2 draws what enters the residual stream smaller, so that its sum over the blocks keeps its size.
+        #[expect(clippy::cast_precision_loss, reason = "a network has a few dozen blocks")]
+        let residual = if names.conv1d { Draw::Normal(1.0 / (2.0 * self.layers as f64).sqrt()) } else { Draw::Normal(1.0) };
+        for layer in 0..self.layers {
+            let name = |part: &str| format!("{}.{layer}.{part}", names.block);
+            let linear = |part: &str, rows: usize, columns: usize, draw: Draw| {
+                let [weight, bias] = TensorSpec::linear(&name(part), rows, columns);
+                [TensorSpec { transposed: names.conv1d, draw, ..weight }, bias]
+            };
+            tensors.extend(TensorSpec::norm(&name(names.attention_norm), h));
+            match names.projections {
+                Projections::Fused(part) => tensors.extend(linear(part, 3 * h, h, Draw::Normal(1.0))),
+                Projections::Separate(parts) => tensors.extend(parts.iter().flat_map(|part| linear(part, h, h, Draw::Normal(1.0)))),
+            }
+            tensors.extend(linear(names.attention_output, h, h, residual));
+            tensors.extend(TensorSpec::norm(&name(names.feed_forward_norm), h));
+            tensors.extend(linear(names.wide, i, h, Draw::Normal(1.0)));
+            tensors.extend(linear(names.narrow, h, i, residual));
+        }
+        tensors.extend(TensorSpec::norm(names.final_norm, h));
+        if parts.head && !tied {
+            tensors.push(TensorSpec::normal(names.decoder, &[self.vocab, h]));
+        }
+        tensors
+    }
+}
+
+struct Block {
+    attention_norm: Pair,
+    /// Query, key, value.
+    projections: [Pair; 3],
+    attention_output: Pair,
+    feed_forward_norm: Pair,
+    wide: Pair,
+    narrow: Pair,
+}
+
+/// The network. Its tensors share their storage with the variables they were made from.
+pub struct PreNorm {
+    config: PreNormConfig,
+    word: Tensor,
+    position: Tensor,
+    blocks: Vec<Block>,
+    final_norm: Pair,
+    /// The decoder has no bias: its bias here is a constant 0.
+    head: Option<Pair>,
+}
+
+impl PreNorm {
+    /// Puts a network together from tensors named as [`PreNormConfig::tensors`] names them.
+    ///
+    /// # Errors
+    /// If a tensor is missing.
+    pub fn new(config: &PreNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let (tensors, names, h) = (Tensors(tensors), config.names, config.hidden);
+        let blocks = (0..config.layers)
+            .map(|layer| {
+                let pair = |part: &str| tensors.pair(&format!("{}.{layer}.{part}", names.block));
+                let projections = match names.projections {
+                    Projections::Separate([query, key, value]) => [pair(query)?, pair(key)?, pair(value)?],
+                    Projections::Fused(part) => {
+                        let all = pair(part)?;
+                        let third = |n: usize| Ok::<_, Error>(Pair { weight: all.weight.narrow(0, n * h, h)?, bias: all.bias.narrow(0, n * h, h)? });
+                        [third(0)?, third(1)?, third(2)?]
+                    }
+                };
+                Ok(Block {
+                    attention_norm: pair(names.attention_norm)?,
+                    projections,
+                    attention_output: pair(names.attention_output)?,
+                    feed_forward_norm: pair(names.feed_forward_norm)?,
+                    wide: pair(names.wide)?,
+                    narrow: pair(names.narrow)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let word = tensors.get(names.word)?;
+        let head = if parts.head {
+            let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
+            Some(Pair { weight, bias: Tensor::zeros(config.vocab, DType::F32, &Device::Cpu)? })
+        } else {
+            None
+        };
+        Ok(Self { word, position: tensors.get(names.position)?, blocks, final_norm: tensors.pair(names.final_norm)?, head, config: config.clone() })
+    }
+
+    /// One pass over a packed batch. `dropout` seeds every dropout mask; without it there is none.
+    ///
+    /// # Errors
+    /// If something is wanted that the network does not have, or an id or a length is out of its range.
+    pub fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
+        let layers = self.blocks.len();
+        let last = last_needed(want, layers)?;
+        let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
+        let site = |p: f32, layer: usize, site: u64| dropout.map(|seed| Dropout { p, seed: seed.0, stream: layer as u64 * 4 + site });
+        let config = &self.config;
+
+        let mut output = EncoderOutput::default();
+        let mut states: Vec<Option<Tensor>> = vec![None; layers + 1];
+        let mut x = ops::dropout(&self.embed(tokens)?, site(config.embedding_dropout, 0, 0))?; // (tokens, hidden)
+        states[0] = Some(x.clone());
+        for (index, block) in self.blocks.iter().take(last).enumerate() {
+            let layer = index + 1;
+            let normed = block.attention_norm.norm(&x, config.eps)?;
+            let [query, key, value] = &block.projections;
+            let (query, key, value) = (query.linear(&normed)?, key.linear(&normed)?, value.linear(&normed)?); // (tokens, heads x head_dim)
+            let attention = Attention { offsets: offsets.clone(), heads: config.heads, causal: true, dropout: site(config.attention_dropout, layer, 0) };
+            if want.attentions {
+                output.attentions.push(attention.probabilities(&query, &key)?); // (heads, query, key) a sequence
+            }
+            let context = attention.apply(&query, &key, &value)?; // (tokens, hidden)
+            let attended = ops::dropout(&block.attention_output.linear(&context)?, site(config.residual_dropout, layer, 1))?;
+            x = (attended + &x)?;
+            let normed = block.feed_forward_norm.norm(&x, config.eps)?;
+            let wide = ops::activation(&block.wide.linear(&normed)?, config.activation)?; // (tokens, intermediate)
+            let wide = ops::dropout(&wide, site(config.activation_dropout, layer, 3))?;
+            let narrow = ops::dropout(&block.narrow.linear(&wide)?, site(config.residual_dropout, layer, 2))?; // (tokens, hidden)
+            x = (narrow + &x)?;
+            states[layer] = Some(x.clone());
+        }
+        for &layer in &want.hidden {
+            let state = states[layer].clone().expect("blocks up to the last wanted layer were run");
+            let state = if layer == layers && config.normalises_last { self.final_norm.norm(&state, config.eps)? } else { state };
+            output.hidden.push((layer, state));
+        }
+        if let Some(rows) = &want.lm_logits {
+            let Some(head) = &self.head else {
+                return Err(Error::Unsupported(format!("the checkpoint has no causal-language-model head (`{}`)", config.names.decoder)));
+            };
+            let rows = self.final_norm.norm(&logit_rows(&x, rows, tokens)?, config.eps)?;
+            output.lm_logits = Some(head.linear(&rows)?); // (rows, vocab)
+        }
+        if want.mlm_logits.is_some() {
+            return Err(Error::Unsupported("a causal language model has no masked-language-model logits".into()));
+        }
+        if want.pooled {
+            return Err(Error::Unsupported("a causal language model has no pooler".into()));
+        }
+        Ok(output)
+    }
+
+    fn embed(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        check_lengths(tokens, self.config.positions - self.config.first_position)?;
+        let mut word = ops::gather(&self.word, &tokens.ids)?; // (tokens, hidden)
+        if self.config.embedding_scale != 1.0 {
+            word = (word * self.config.embedding_scale)?;
+        }
+        let position = ops::gather(&self.position, &positions(tokens, self.config.first_position))?;
+        Ok((word + position)?)
+    }
+}
