@@ -6,7 +6,7 @@ use crate::cmd;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 a bug of lmprobe; 2 usage or an invalid run file; 3 a model or data file is missing or malformed; \
-4 finished, but some jobs failed; 6 out of memory; 75 stopped by a signal, 130 by Ctrl-C: the same command goes on from there.";
+4 finished, but some jobs failed; 5 needs the network but is offline; 6 out of memory; 75 stopped by a signal, 130 by Ctrl-C: the same command goes on from there.";
 
 /// Ask language models what they know, and see how they know it.
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ pub(crate) struct Global {
     /// When to use colours; `auto` also respects `NO_COLOR` and `CLICOLOR_FORCE`
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
     pub(crate) color: Color,
+    /// Never use the network; as does `HF_HUB_OFFLINE=1`
+    #[arg(long, global = true, help_heading = "Models")]
+    pub(crate) offline: bool,
 }
 
 /// When to use colours.
@@ -51,10 +54,18 @@ pub(crate) enum Command {
     Plan(cmd::plan::PlanArgs),
     /// Show the scores of finished runs
     Results(cmd::results::ResultsArgs),
+    /// Turn texts into vectors: one a text or one a token, of any layers
+    Embed(cmd::embed::EmbedArgs),
+    /// Show what a masked language model puts in the place of a mask
+    FillMask(cmd::fill_mask::FillMaskArgs),
     /// List the encoders, objectives, tasks, probers and metrics
     List(cmd::list::ListArgs),
-    /// Show the manual and the parameters of a plugin
+    /// Show the manual and the parameters of a plugin, or what a model folder holds
     Describe(cmd::describe::DescribeArgs),
+    /// Write a model as a Hugging Face folder with one safetensors file
+    Convert(cmd::convert::ConvertArgs),
+    /// Make a model of the hub local and print its folder
+    Fetch(cmd::fetch::FetchArgs),
     /// Print the JSON Schema of run files, for editors
     Schema,
     /// Show what this machine offers

@@ -13,12 +13,13 @@ use crate::exit::Exit;
 /// Where a program that fails by its own fault asks to be reported.
 pub(crate) const REPORT_A_BUG: &str = "this is a bug of lmprobe: please report it with the command line, the run file and this message";
 
-/// What may be shown, and how.
+/// What the global flags ask: what may be shown and how, and whether the network may be used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Console {
     quiet: bool,
     verbose: u8,
     color: bool,
+    offline: bool,
 }
 
 impl Console {
@@ -31,12 +32,17 @@ impl Console {
             Color::Auto if set("NO_COLOR") => false,
             Color::Auto => std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0") || is_interactive(),
         };
-        Self { quiet: global.quiet, verbose: global.verbose, color }
+        Self { quiet: global.quiet, verbose: global.verbose, color, offline: global.offline }
     }
 
     /// Whether standard error gets colours and Unicode frames.
     pub(crate) fn is_colored(self) -> bool {
         self.color
+    }
+
+    /// Whether the network must not be used.
+    pub(crate) fn is_offline(self) -> bool {
+        self.offline
     }
 
     /// Whether a moving bar can be drawn on standard error. Details asked for with `-v` would tear it.
@@ -84,7 +90,7 @@ impl Console {
     pub(crate) fn failure(self, error: &anyhow::Error) -> Exit {
         if let Some(invalid) = error.downcast_ref::<Invalid>() {
             line(diagnostics::render(invalid, self.color).trim_end());
-            return Exit::Usage;
+            return Exit::of(error);
         }
         let exit = Exit::of(error);
         self.error(&format!("{error:#}"));

@@ -71,7 +71,7 @@ impl Shown {
             header: format!("{}{}", printable(&format!("{place}{key}")), elided(&diagnostic.message)),
             line,
             label: diagnostic.label.as_deref().map(elided),
-            help: diagnostic.help.as_deref().map(elided),
+            help: diagnostic.help.as_deref().map(|help| elided_at(help, 3 * LONGEST)),
         }
     }
 
@@ -170,11 +170,15 @@ fn printable(text: &str) -> String {
 
 /// The text on one line of bearable length: of a long one the beginning and the end.
 fn elided(text: &str) -> String {
+    elided_at(text, LONGEST)
+}
+
+fn elided_at(text: &str, longest: usize) -> String {
     let characters: Vec<char> = printable(text).chars().collect();
-    if characters.len() <= LONGEST {
+    if characters.len() <= longest {
         return characters.into_iter().collect();
     }
-    let half = LONGEST / 2;
+    let half = longest / 2;
     let (head, tail): (String, String) = (characters[..half].iter().collect(), characters[characters.len() - half..].iter().collect());
     format!("{head} ... {tail}")
 }
@@ -212,7 +216,7 @@ mod tests {
     }
 
     fn rendered(text: &str, diagnostics: Vec<Diagnostic>) -> String {
-        render(&Invalid { diagnostics, sources: vec![Source { name: "run.yaml".into(), text: text.into() }] }, false)
+        render(&Invalid { diagnostics, sources: vec![Source { name: "run.yaml".into(), text: text.into() }], lacks_network: false }, false)
     }
 
     #[test]

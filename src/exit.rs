@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Input,
     /// The run finished, but some jobs failed.
     SomeFailed,
+    /// Needs the network, which it may not use.
+    Offline,
     /// Not enough memory.
     Memory,
     /// Stopped by SIGTERM or SIGUSR1; can be resumed.
@@ -35,6 +37,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Input => 3,
             Self::SomeFailed => 4,
+            Self::Offline => 5,
             Self::Memory => 6,
             Self::Stopped => 75,
             Self::Interrupted => 130,
@@ -43,7 +46,10 @@ impl Exit {
 
     /// The exit code of an error that ends a command.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<UsageError>() || error.is::<Invalid>() {
+        if let Some(invalid) = error.downcast_ref::<Invalid>() {
+            return if invalid.lacks_network { Self::Offline } else { Self::Usage };
+        }
+        if error.is::<UsageError>() {
             return Self::Usage;
         }
         if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {

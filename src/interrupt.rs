@@ -67,7 +67,7 @@ fn react(signal: i32, cancel: &Cancel, state: &State) {
         let again = if keyboard { "; press Ctrl-C again to stop at once" } else { "" };
         display.tell(&format!("stopping at the next safe point{again}"));
     } else if keyboard {
-        display.tell("stopped at once; the same command goes on from the last finished job or checkpoint");
+        display.tell(&format!("stopped at once; {}", display.if_stopped()));
         std::process::exit(exit.code().into());
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Display {
     bar: Option<ProgressBar>,
     /// Which jobs an earlier run finished; nothing is said of them.
     finished_before: Vec<bool>,
+    /// What a person who stops the program at once has to know.
+    if_stopped: &'static str,
     state: Mutex<State>,
 }
 
@@ -46,7 +48,23 @@ impl Display {
             newest_line: now,
             warned: HashSet::new(),
         };
-        Self { console, bar: console.draws_bars().then(bar), finished_before, state: Mutex::new(state) }
+        let if_stopped = "the same command goes on from the last finished job or checkpoint";
+        Self { console, bar: console.draws_bars().then(bar), finished_before, if_stopped, state: Mutex::new(state) }
+    }
+
+    /// A display for one piece of work that is done or not, but never half.
+    pub(crate) fn of_work(console: Console, label: &str) -> Self {
+        let display = Self { if_stopped: "nothing was written", ..Self::new(console, vec![]) };
+        label.clone_into(&mut display.state().job);
+        if let Some(bar) = &display.bar {
+            bar.set_prefix(label.to_owned());
+        }
+        display
+    }
+
+    /// What a person who stops the program at once has to know.
+    pub(crate) fn if_stopped(&self) -> &'static str {
+        self.if_stopped
     }
 
     /// Writes a line without tearing the bar.
@@ -119,7 +137,9 @@ impl Progress for Display {
         } else if now.duration_since(state.newest_line) >= LINE_EVERY {
             state.newest_line = now;
             let left = time_left(state.phase_started.elapsed(), done, total).map(|left| format!(", about {} left", time(left)));
-            self.console.note(&format!("{}: {done} of {total} {phase}{}", state.job, left.unwrap_or_default()));
+            // Whoever reads from a pipe cannot know the end.
+            let of = if total == 0 { String::new() } else { format!(" of {total}") };
+            self.console.note(&format!("{}: {done}{of} {phase}{}", state.job, left.unwrap_or_default()));
         }
     }
 

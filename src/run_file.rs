@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lmprobe_core::{Plan, PlanRequest, Resolved};
-use lmprobe_registry::{Models, Registry, Request, resolve};
+use lmprobe_registry::{Registry, Request, resolve};
+
+use crate::console::Console;
+use crate::models::{Fetch, models};
 
 /// A run file and what the command line changes in it.
 #[derive(Debug, Args)]
@@ -19,17 +22,17 @@ pub(crate) struct RunFileArgs {
 }
 
 impl RunFileArgs {
-    /// Reads the file, builds its plugins and fills in the defaults. `out` replaces the run folder.
-    pub(crate) fn resolve(&self, out: Option<&Path>) -> anyhow::Result<Resolved> {
+    /// Reads the file, builds its plugins and fills in the defaults. `fetch` says whether models of the hub may be downloaded; `out` replaces the run folder.
+    pub(crate) fn resolve(&self, console: Console, fetch: Fetch, out: Option<&Path>) -> anyhow::Result<Resolved> {
         let registry = Registry::builtin()?;
-        let models = Models::default();
+        let models = models(console, fetch)?;
         let request = Request { path: &self.file, overrides: &self.set, out, models: &models };
         Ok(resolve(&registry, &request)?)
     }
 
     /// The resolved file and its jobs.
-    pub(crate) fn plan(&self, out: Option<&Path>, limit: Option<u64>) -> anyhow::Result<(Resolved, Plan)> {
-        let resolved = self.resolve(out)?;
+    pub(crate) fn plan(&self, console: Console, fetch: Fetch, out: Option<&Path>, limit: Option<u64>) -> anyhow::Result<(Resolved, Plan)> {
+        let resolved = self.resolve(console, fetch, out)?;
         let plan = Plan::new(&resolved, PlanRequest { limit }).with_context(|| self.file.display().to_string())?;
         Ok((resolved, plan))
     }

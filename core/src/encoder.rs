@@ -168,7 +168,7 @@ pub struct ModelReport {
     pub format: String,
     /// Every file that is read; the content of these is what the model is.
     pub files: Vec<PathBuf>,
-    /// Element types of the stored tensors with their number of tensors, `F32`.
+    /// Element types of the stored tensors with their number of tensors, `f32`.
     pub dtypes: Vec<(String, usize)>,
     /// Numbers the network holds.
     pub parameters: u64,

@@ -53,13 +53,14 @@ impl Needs {
             return unmet;
         }
         if self.mlm_head && !info.mlm_head {
-            unmet.push("it needs a masked-language-model head (`cls.predictions.*`), which the checkpoint does not have".to_owned());
+            let why = if info.causal { "and this model is causal" } else { "which the checkpoint does not have" };
+            unmet.push(format!("it needs a masked-language-model head, {why}"));
         }
         if self.mask_token && info.mask.is_none() {
             unmet.push("it needs a mask token, which the tokenizer does not have".to_owned());
         }
         if self.pooler && !info.pooler {
-            unmet.push("it needs a pooler (`pooler.dense.*`), which the checkpoint does not have".to_owned());
+            unmet.push("it needs a pooler, which the checkpoint does not have".to_owned());
         }
         for &layer in &self.layers {
             if let Err(Error::Config(message)) = info.layer(layer) {

@@ -55,6 +55,8 @@ pub struct Invalid {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts they point into: the run file first, then what it includes, then the overrides.
     pub sources: Vec<Source>,
+    /// Whether all of it is models that are not here and that the network, which is off or fails, might give.
+    pub lacks_network: bool,
 }
 
 impl std::error::Error for Invalid {}
@@ -162,7 +164,7 @@ impl Report {
     pub(crate) fn into_invalid(mut self) -> Invalid {
         self.diagnostics.sort_by_key(|diagnostic| (diagnostic.source, diagnostic.line, diagnostic.column));
         self.diagnostics.dedup();
-        Invalid { diagnostics: self.diagnostics, sources: self.sources }
+        Invalid { diagnostics: self.diagnostics, sources: self.sources, lacks_network: false }
     }
 }
 

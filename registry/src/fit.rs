@@ -157,7 +157,7 @@ mod tests {
     fn a_pair_that_cannot_work_is_reported_before_any_weight_is_read() {
         assert_eq!(
             Workspace::new().mistakes(FILE),
-            "run.yaml:4:5: probers[0]: prober `fill-mask` cannot ask encoder `headless`: it needs a masked-language-model head (`cls.predictions.*`), which the checkpoint does \
+            "run.yaml:4:5: probers[0]: prober `fill-mask` cannot ask encoder `headless`: it needs a masked-language-model head, which the checkpoint does \
              not have; it needs a mask token, which the tokenizer does not have; it can ask `model`; leave this pair out with `exclude: [{encoder: headless, prober: fill-mask}]`\n\
              run.yaml:5:5: probers[1]: prober `mimic` cannot ask encoder `headless`: layer 5 does not exist: the model has hidden states 0 to 2 (or -3 to -1); \
              it can ask `model`; leave this pair out with `exclude: [{encoder: headless, prober: mimic}]`"

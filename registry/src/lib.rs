@@ -36,7 +36,7 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Invalid, Source};
 pub use lmprobe_hub::{Event as HubEvent, Hub};
-pub use models::{ModelRequest, Models, OpenModel, open_model};
+pub use models::{ModelRequest, Models, OpenError, OpenModel, open_model};
 pub use registry::{Registry, Unknown};
 pub use run_file::{Request, resolve};
 pub use run_schema::{plugin_schema, run_schema};

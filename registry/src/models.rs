@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lmprobe_core::{EncoderSource, PathKind, Registration};
 use lmprobe_hub::{Event, Hub, HubId};
@@ -12,6 +12,7 @@ use crate::diagnostic::{Invalid, Location, Report};
 use crate::item::{self, Context};
 use crate::node::{Key, Node, Value, join};
 use crate::paths::{self, Problem};
+use crate::run_schema::own_schema;
 use crate::{Registry, yaml};
 
 /// Finds the folders of models: local ones, and those of the hub.
@@ -19,8 +20,11 @@ use crate::{Registry, yaml};
 pub struct Models {
     hub: Option<HubAccess>,
     /// What was found so far: one model is asked for several times while a run file is read.
-    found: Mutex<HashMap<String, Result<PathBuf, (String, bool)>>>,
+    found: Mutex<Found>,
 }
+
+/// The folder of each hub id, or why there is none and whether the network is to blame.
+type Found = HashMap<String, Result<PathBuf, (String, bool)>>;
 
 /// The hub, and whether models may be downloaded from it.
 struct HubAccess {
@@ -54,6 +58,13 @@ pub struct ModelRequest<'a> {
     pub params: &'a [String],
 }
 
+impl std::fmt::Debug for Models {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cache = self.hub.as_ref().map(|access| (access.hub.cache(), access.downloads));
+        formatter.debug_struct("Models").field("hub", &cache).finish_non_exhaustive()
+    }
+}
+
 impl Models {
     /// Local folders, and models that the hub's cache holds. Nothing is downloaded.
     pub fn cached(hub: Hub) -> Self {
@@ -69,9 +80,16 @@ impl Models {
         Self { hub: Some(HubAccess { hub, downloads, events: Mutex::new(events) }), found: Mutex::default() }
     }
 
-    /// Whether a model could not be had because the network is not to be used, or fails.
-    pub fn lacks_network(&self) -> bool {
-        self.found.lock().is_ok_and(|found| found.values().any(|found| matches!(found, Err((_, true)))))
+    /// Mistakes that are all of one kind: a model is not here and cannot be had because the network is not to be used, or fails.
+    pub(crate) fn explain(&self, invalid: Invalid) -> Invalid {
+        let missing: Vec<String> =
+            self.found().values().filter_map(|found| found.as_ref().err()).filter(|(_, network)| *network).map(|(message, _)| message.clone()).collect();
+        let lacks_network = invalid.diagnostics.iter().all(|diagnostic| missing.iter().any(|missing| diagnostic.help.as_ref() == Some(missing)));
+        Invalid { lacks_network, ..invalid }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder of a model. What lies beside the run file outranks the hub.
@@ -81,7 +99,7 @@ impl Models {
             resolved => return resolved,
         };
         let (Some(access), Ok(id)) = (&self.hub, HubId::parse(text)) else { return Err(problem) };
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found();
         let model = found.entry(text.to_owned()).or_insert_with(|| {
             let snapshot = if access.downloads {
                 let mut events = access.events.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +111,10 @@ impl Models {
         });
         match model {
             Ok(folder) => Ok(folder.clone()),
-            Err((message, _)) => Err(Problem { message: format!("{}, and no model of the hub: {message}", problem.message), ..problem }),
+            Err((hub, _)) => {
+                let message = format!("{}, and none of that name from the hub", problem.message);
+                Err(Problem { message, help: Some(hub.clone()), ..problem })
+            }
         }
     }
 
@@ -103,25 +124,35 @@ impl Models {
     }
 }
 
-/// Opens one model without a run file: relative paths are relative to the current folder. No weight is read.
+/// Why a model was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The model is not there, or a parameter is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The model's files are incomplete or malformed.
+    #[error(transparent)]
+    Model(#[from] lmprobe_core::Error),
+}
+
+/// Opens one model without a run file: relative paths are relative to the current folder. No weight is read, and that the files fit the
+/// network is not checked: [`EncoderSource::check`] does that.
 ///
 /// # Errors
-/// All mistakes at once, as for a run file.
-pub fn open_model(registry: &Registry, models: &Models, request: &ModelRequest<'_>) -> Result<OpenModel, Invalid> {
+/// All mistakes at once, as for a run file; or that the model's files are malformed.
+pub fn open_model(registry: &Registry, models: &Models, request: &ModelRequest<'_>) -> Result<OpenModel, OpenError> {
     let mut report = Report::default();
     let base = std::env::current_dir().unwrap_or_default();
-    let opened = read(registry, models, request, &base, &mut report);
-    let n_mistakes = report.len();
-    match opened {
-        Some(opened) if n_mistakes == 0 => Ok(opened),
+    match read(registry, models, request, &base, &mut report) {
+        Some(opened) if report.len() == 0 => Ok(opened?),
         _ => {
-            debug_assert!(n_mistakes > 0, "a model was refused without a reason");
-            Err(report.into_invalid())
+            debug_assert!(report.len() > 0, "a model was refused without a reason");
+            Err(models.explain(report.into_invalid()).into())
         }
     }
 }
 
-fn read(registry: &Registry, models: &Models, request: &ModelRequest<'_>, base: &Path, report: &mut Report) -> Option<OpenModel> {
+fn read(registry: &Registry, models: &Models, request: &ModelRequest<'_>, base: &Path, report: &mut Report) -> Option<lmprobe_core::Result<OpenModel>> {
     let source = report.add_source("the command line", request.model, base);
     let location = Location { length: request.model.chars().count(), ..Location::start(source) };
     let text = |text: &str| Node { value: Value::String(text.to_owned()), location };
@@ -156,7 +187,9 @@ fn read(registry: &Registry, models: &Models, request: &ModelRequest<'_>, base: 
     }
     let lmprobe_core::Build::Encoder(build) = item.registration.build else { return None };
     let label = item.default_label(&cx);
-    let (params, source) = item.built(&mut cx, |_, params, build_cx| build(params, build_cx))?;
+    let params = item.check(&own_schema(item.registration), &mut cx)?;
     let folder = params.paths.iter().find(|(pointer, _)| pointer == "/model").map(|(_, path)| path.clone()).unwrap_or_default();
-    Some(OpenModel { registration: item.registration, source, params: params.values, folder, label })
+    let opened =
+        build(params.values.clone(), &cx.build).map(|source| OpenModel { registration: item.registration, source, params: params.values, folder, label });
+    Some(opened)
 }

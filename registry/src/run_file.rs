@@ -39,7 +39,7 @@ pub fn resolve(registry: &Registry, request: &Request<'_>) -> Result<Resolved, I
         Some(resolved) if n_mistakes == 0 => Ok(resolved),
         _ => {
             debug_assert!(n_mistakes > 0, "a run file was refused without a reason");
-            Err(report.into_invalid())
+            Err(request.models.explain(report.into_invalid()))
         }
     }
 }

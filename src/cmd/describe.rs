@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use lmprobe_core::Registration;
 use lmprobe_registry::{Registry, plugin_schema};
 use serde_json::{Map, Value, json};
 
+use crate::cmd::describe_model::{self, ModelArgs};
 use crate::cmd::list::KindName;
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
@@ -14,19 +16,51 @@ use crate::exit::{Exit, UsageError};
 /// Arguments of `lmprobe describe`.
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// The kind of plugin
-    kind: KindName,
-    /// Its name in the run file
+    /// The kind of plugin, or `model`
+    kind: Subject,
+    /// Its name in the run file; of a model its folder or hub id
     name: String,
-    /// Print a JSON object with the JSON Schema of the parameters
+    /// Print a JSON object; of a plugin with the JSON Schema of its parameters
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// What can be described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Plugin(KindName),
+    Model,
+}
+
+impl ValueEnum for Subject {
+    fn value_variants<'a>() -> &'a [Self] {
+        use KindName::{Encoder, Metric, Objective, Prober, Task};
+        const SUBJECTS: [Subject; 6] =
+            [Subject::Plugin(Encoder), Subject::Plugin(Objective), Subject::Plugin(Task), Subject::Plugin(Prober), Subject::Plugin(Metric), Subject::Model];
+        &SUBJECTS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Plugin(kind) => kind.to_possible_value(),
+            Self::Model => Some(PossibleValue::new("model").help("What a model folder holds")),
+        }
+    }
 }
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &DescribeArgs, console: Console) -> anyhow::Result<Exit> {
+    let kind = match arguments.kind {
+        Subject::Model => return describe_model::execute(&arguments.name, &arguments.model, arguments.json, console),
+        Subject::Plugin(kind) => kind,
+    };
+    if let Some(option) = arguments.model.given() {
+        return Err(UsageError(format!("{option} belongs to `describe model`, not to plugins")).into());
+    }
     let registry = Registry::builtin()?;
-    let plugin = registry.find(arguments.kind.into(), &arguments.name).map_err(|unknown| UsageError(unknown.to_string()))?;
+    let plugin = registry.find(kind.into(), &arguments.name).map_err(|unknown| UsageError(unknown.to_string()))?;
     let schema = plugin_schema(plugin);
     if arguments.json {
         console.json(&json!({

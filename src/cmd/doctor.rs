@@ -23,7 +23,7 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Variables that change where models come from, and how arithmetic runs. A token is never among them.
+/// Variables that change where models come from, and how arithmetic runs. None of them can hold a token.
 const VARIABLES: [&str; 13] = [
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -59,7 +59,10 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         ("plugins", json!(plugins)),
     ];
     let variables = VARIABLES.iter().filter_map(|name| Some((*name, json!(std::env::var(name).ok()?))));
-    let facts: Vec<(&str, Value)> = facts.into_iter().chain(variables).collect();
+    let own = own_variables();
+    let secret = ("HF_TOKEN", json!(if std::env::var_os("HF_TOKEN").is_some() { "set" } else { "not set" }));
+    let own = own.iter().map(|name| (name.as_str(), json!("set")));
+    let facts: Vec<(&str, Value)> = facts.into_iter().chain(variables).chain([secret]).chain(own).collect();
     if arguments.json {
         let object: Map<String, Value> = facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), value)).collect();
         console.json(&object)?;
@@ -71,6 +74,14 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         console.result(&table.plain())?;
     }
     Ok(Exit::Done)
+}
+
+/// Names of other variables of ours that are set: a plugin may keep anything in one, so no value is shown.
+fn own_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("LMPROBE_") && !VARIABLES.contains(&name.as_str())).collect();
+    names.sort();
+    names
 }
 
 fn processor() -> Option<String> {

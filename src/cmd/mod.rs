@@ -1,8 +1,13 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod describe;
+pub(crate) mod describe_model;
 pub(crate) mod doctor;
+pub(crate) mod embed;
+pub(crate) mod fetch;
+pub(crate) mod fill_mask;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod results;
@@ -23,6 +28,10 @@ pub(crate) fn execute(command: Command, console: Console) -> anyhow::Result<Exit
         Command::Results(arguments) => results::execute(&arguments, console),
         Command::List(arguments) => list::execute(&arguments, console),
         Command::Describe(arguments) => describe::execute(&arguments, console),
+        Command::Embed(arguments) => embed::execute(&arguments, console),
+        Command::FillMask(arguments) => fill_mask::execute(&arguments, console),
+        Command::Convert(arguments) => convert::execute(&arguments, console),
+        Command::Fetch(arguments) => fetch::execute(&arguments, console),
         Command::Schema => schema::execute(console),
         Command::Doctor(arguments) => doctor::execute(&arguments, console),
         Command::Completions(arguments) => completions::execute(&arguments, console),

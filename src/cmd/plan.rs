@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::models::Fetch;
 use crate::report::text_table::TextTable;
 use crate::run_file::{RunFileArgs, count, shown};
 
@@ -29,7 +30,7 @@ pub(crate) struct PlanArgs {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &PlanArgs, console: Console) -> anyhow::Result<Exit> {
-    let (resolved, plan) = arguments.run_file.plan(arguments.out.as_deref(), arguments.limit)?;
+    let (resolved, plan) = arguments.run_file.plan(console, Fetch::Nothing, arguments.out.as_deref(), arguments.limit)?;
     show(&resolved, &plan, arguments.json, console)?;
     Ok(Exit::Done)
 }

@@ -12,6 +12,7 @@ use crate::cmd::plan;
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
 use crate::interrupt::Interrupt;
+use crate::models::Fetch;
 use crate::progress::Display;
 use crate::report::score_table;
 use crate::report::scores::{Aggregate, Score, read};
@@ -45,7 +46,7 @@ pub(crate) fn execute(arguments: &RunArgs, console: Console) -> anyhow::Result<E
     lmprobe_kernels::simd_from_environment().map_err(UsageError)?;
     let threads = threads::arrange(arguments.threads);
     let interrupt = Interrupt::listen()?;
-    let (resolved, jobs) = arguments.run_file.plan(arguments.out.as_deref(), arguments.limit)?;
+    let (resolved, jobs) = arguments.run_file.plan(console, Fetch::Missing, arguments.out.as_deref(), arguments.limit)?;
     if arguments.dry_run {
         plan::show(&resolved, &jobs, arguments.json, console)?;
         return Ok(Exit::Done);

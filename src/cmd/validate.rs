@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::models::Fetch;
 use crate::run_file::{RunFileArgs, count};
 
 /// Arguments of `lmprobe validate`.
@@ -21,12 +22,12 @@ pub(crate) struct ValidateArgs {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &ValidateArgs, console: Console) -> anyhow::Result<Exit> {
-    let (resolved, plan) = match arguments.run_file.plan(None, None) {
+    let (resolved, plan) = match arguments.run_file.plan(console, Fetch::Nothing, None, None) {
         Ok(planned) => planned,
         Err(error) => {
             if let (true, Some(invalid)) = (arguments.json, error.downcast_ref::<Invalid>()) {
                 console.json(&mistakes(invalid))?;
-                return Ok(Exit::Usage);
+                return Ok(Exit::of(&error));
             }
             return Err(error);
         }

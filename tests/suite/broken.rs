@@ -42,7 +42,9 @@ fn marked_line(text: &[u8]) -> Option<usize> {
 fn problems(file: &Path) -> Vec<String> {
     let finished = message(file);
     let mut problems = Vec::new();
-    if finished.code != Some(2) {
+    // A model that only the network could give has a code of its own.
+    let code = if name(file).starts_with("42-") { 5 } else { 2 };
+    if finished.code != Some(code) {
         problems.push(format!("ends with {:?}", finished.code));
     }
     if !finished.stdout.is_empty() {

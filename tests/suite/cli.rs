@@ -7,7 +7,7 @@ use crate::program::{Finished, lmprobe, run};
 #[test]
 fn help_names_every_command_and_every_exit_code() {
     let help = run(&["--help"]).exits(0);
-    for word in ["run", "validate", "plan", "results", "list", "describe", "schema", "doctor", "completions"] {
+    for word in ["run", "validate", "plan", "results", "embed", "fill-mask", "list", "describe", "convert", "fetch", "schema", "doctor", "completions"] {
         assert!(help.stdout.contains(&format!("\n  {word} ")), "`{word}` is missing:\n{}", help.stdout);
     }
     assert!(help.stdout.contains("75 stopped by a signal"), "{}", help.stdout);
@@ -79,7 +79,13 @@ fn doctor_never_shows_a_token() {
     let finished = Finished::of(command.env("HF_TOKEN", "hf_secret").env("HF_HUB_OFFLINE", "1")).exits(0);
     assert!(!finished.stdout.contains("hf_secret"));
     assert!(finished.stdout.contains("HF_HUB_OFFLINE"), "{}", finished.stdout);
+    let set = run_with(&[("HF_TOKEN", "hf_secret"), ("LMPROBE_MY_KEY", "hidden")]);
+    assert!(set["HF_TOKEN"] == "set" && set["LMPROBE_MY_KEY"] == "set", "{set}");
     assert!(run(&["doctor", "--json"]).exits(0).json()["threads"].is_number());
+}
+
+fn run_with(variables: &[(&str, &str)]) -> serde_json::Value {
+    Finished::of(lmprobe(&["doctor", "--json"]).envs(variables.iter().copied())).exits(0).json()
 }
 
 #[test]

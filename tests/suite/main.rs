@@ -1,8 +1,14 @@
 //! What a user sees: the program is run as a user runs it, on the fixtures of this repository.
 
 mod architecture;
+mod array_files;
 mod broken;
 mod cli;
+mod convert_describe;
+mod embed;
+mod embed_refusals;
+mod fill_mask;
+mod hub;
 mod program;
 mod quickstart;
 mod registered;

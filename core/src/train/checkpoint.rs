@@ -111,20 +111,29 @@ fn remove_states(folder: &Path, keep: Option<&Path>) -> Result<()> {
         let path = entry.map_err(Error::io(folder))?.path();
         let is_state = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("state-"));
         if is_state && Some(path.as_path()) != keep {
-            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+            // Renamed first: killed while the files go, a folder of that name would look like a state and lack half of it.
+            let temporary = cleared(folder)?;
+            fs::rename(&path, &temporary).map_err(Error::io(&path))?;
+            fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
         }
     }
     Ok(())
 }
 
-/// Fills a temporary folder, makes it durable and renames it to `target`. A folder of that name is replaced.
-fn in_place(folder: &Path, target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    // The run folder is locked, so one name is enough; a leftover of it is removed when the folder is opened.
+/// The name of the temporary folder, free to use. The run folder is locked, so one name is enough; a leftover of it is removed when the
+/// folder is opened.
+fn cleared(folder: &Path) -> Result<PathBuf> {
     let temporary = folder.join(".tmp-checkpoint");
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
     }
+    Ok(temporary)
+}
+
+/// Fills a temporary folder, makes it durable and renames it to `target`. A folder of that name is replaced.
+fn in_place(folder: &Path, target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let temporary = cleared(folder)?;
     fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
     fill(&temporary)?;
     for entry in fs::read_dir(&temporary).map_err(Error::io(&temporary))? {
@@ -133,8 +142,15 @@ fn in_place(folder: &Path, target: &Path, fill: impl FnOnce(&Path) -> Result<()>
     }
     sync_folder(&temporary)?;
     if target.exists() {
-        fs::remove_dir_all(target).map_err(Error::io(target))?;
+        let replaced = folder.join(".tmp-replaced");
+        if replaced.exists() {
+            fs::remove_dir_all(&replaced).map_err(Error::io(&replaced))?;
+        }
+        fs::rename(target, &replaced).map_err(Error::io(target))?;
+        fs::rename(&temporary, target).map_err(Error::io(target))?;
+        fs::remove_dir_all(&replaced).map_err(Error::io(&replaced))?;
+    } else {
+        fs::rename(&temporary, target).map_err(Error::io(target))?;
     }
-    fs::rename(&temporary, target).map_err(Error::io(target))?;
     sync_folder(folder)
 }

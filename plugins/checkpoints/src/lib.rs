@@ -36,6 +36,7 @@ mod torch_file;
 mod torch_legacy;
 mod torch_zip;
 mod values;
+pub mod vocabulary;
 mod write;
 
 pub use checkpoint::{Checkpoint, Entry, Format};

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use lmprobe_checkpoints::vocabulary::MergesFormat;
 use lmprobe_core::{Error, Result, Side, TokenBatch};
 use regex::Regex;
 
@@ -12,10 +13,10 @@ use super::added_tokens::{ROLES, misplaced};
 use super::byte_level_bpe::read_files;
 use super::casing::{Casing, Decision};
 use super::fairseq_bpe::{FairseqBpe, WORD_END};
+use super::files::needed;
 use super::moses;
 use super::text_tokenizer::TokenizerKind;
 use super::tokenizer_config::TokenizerConfig;
-use super::vocabulary::MergesFormat;
 
 /// Moses and fairseq's BPE with their vocabulary.
 pub(super) struct BioGpt {
@@ -44,7 +45,7 @@ impl BioGpt {
         let path = folder.join("vocab.json");
         let decision = Decision::always_cased(casing, &path)?;
         let text = |role: &str| config.special(role, KIND).map(|token| token.content).unwrap_or_default();
-        let (unk, sep) = (vocabulary.need(&text("unk_token"), &path)?, vocabulary.need(&text("sep_token"), &path)?);
+        let (unk, sep) = (needed(&vocabulary, &text("unk_token"), &path)?, needed(&vocabulary, &text("sep_token"), &path)?);
         let mut whole = Vec::new();
         for (id, token) in config.added(folder)? {
             let next = u32::try_from(vocabulary.ids.len()).unwrap_or(u32::MAX);
@@ -121,8 +122,8 @@ impl BioGpt {
         let words = words_of(text);
         let mut tokens = Tokens::default();
         let (mut byte, mut at) = (0, 0); // where the text between whole tokens begins, in bytes and in characters
-        let ends = [text.len()..text.len()];
-        for range in self.whole.find_iter(text).map(|found| found.range()).chain(ends) {
+        let end = text.len()..text.len();
+        for range in self.whole.find_iter(text).map(|found| found.range()).chain([end]) {
             for token in moses::tokenize(&text[byte..range.start]) {
                 self.push_pieces(&mut tokens, &token, at, &words);
             }
@@ -241,6 +242,24 @@ mod tests {
         let ids = |cut| tokenizer.encode(&[("a b gene", Some("a b"))], how(cut), 512).unwrap().ids;
         assert_eq!(ids(Side::Right), [2, 5, 6, 2, 5]);
         assert_eq!(ids(Side::Left), [2, 6, 7, 2, 6]);
+    }
+
+    #[test]
+    fn places_are_in_order_and_words_are_counted_by_white_space() {
+        let tokenizer = tokenizer();
+        let parts = ["gene-a's", " ", "\t\u{1c}", "</s>", "&", "...", "é.'", "\u{1}", "<unk>", "中", "b,"];
+        for seed in 0..4000usize {
+            let text: String = (0..seed % 9).map(|step| parts[(seed * 7919 + step * step * 31 + step) % parts.len()]).collect();
+            let characters: Vec<char> = text.chars().collect();
+            let batch = tokenizer.encode(&[(&text, None)], Tokenization::default(), 512).unwrap();
+            let mut last = 0;
+            for (&(start, end), word) in batch.char_offsets.iter().zip(&batch.word_ids).skip(1) {
+                assert!(start >= last && start < end && end as usize <= characters.len(), "{text:?}");
+                last = start;
+                let begun = characters[..=start as usize].split(|&sign| moses::is_space(sign)).filter(|word| !word.is_empty()).count();
+                assert_eq!(word.map(|word| word as usize + 1), Some(begun), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lmprobe_checkpoints::vocabulary::{Merge, MergesFormat, Vocabulary};
 use lmprobe_core::{Error, Result};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -11,10 +12,10 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::added_tokens;
 use super::casing::{Casing, Decision};
+use super::files::{merges_txt, read_if_there, vocab_json};
 use super::pipeline::Pipeline;
 use super::text_tokenizer::TokenizerKind;
 use super::tokenizer_config::TokenizerConfig;
-use super::vocabulary::{Merge, MergesFormat, Vocabulary, read_if_there, read_merges_txt, read_vocab_json};
 
 /// Builds the tokenizer of a folder that has `vocab.json` and `merges.txt`.
 pub(super) fn of_folder(folder: &Path, config: &TokenizerConfig, kind: TokenizerKind, casing: Casing) -> Result<(Pipeline, Decision)> {
@@ -60,9 +61,9 @@ pub(super) fn read_files(folder: &Path, format: MergesFormat, nor: &str) -> Resu
         })
     };
     let (path, bytes) = read("vocab.json")?;
-    let vocabulary = read_vocab_json(&path, &bytes)?;
+    let vocabulary = vocab_json(&path, &bytes)?;
     let (path, bytes) = read("merges.txt")?;
-    Ok((vocabulary, read_merges_txt(&path, &bytes, format)?))
+    Ok((vocabulary, merges_txt(&path, &bytes, format)?))
 }
 
 /// A merge whose parts or result have no id could never be written.

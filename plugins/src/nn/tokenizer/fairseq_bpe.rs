@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::vocabulary::Merge;
+use lmprobe_checkpoints::vocabulary::Merge;
 
 /// What marks the end of a word.
 pub(super) const WORD_END: &str = "</w>";

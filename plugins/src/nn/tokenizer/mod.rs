@@ -11,13 +11,13 @@ mod biogpt;
 mod byte_level_bpe;
 mod casing;
 mod fairseq_bpe;
+mod files;
 pub mod moses;
 mod moses_classes;
 mod pipeline;
 mod text_tokenizer;
 mod tokenizer_config;
 mod tokenizer_json;
-pub mod vocabulary;
 mod wordpiece;
 
 pub use added_tokens::{SpecialToken, SpecialTokens};

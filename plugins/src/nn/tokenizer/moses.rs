@@ -33,7 +33,7 @@ pub fn tokenize(text: &str) -> Vec<MosesToken> {
     units = separate_symbols(&units);
     units = mark_dot_runs(&units);
     if units.iter().any(|unit| unit.ch == ',') {
-        units = separate_commas(units);
+        units = separate_commas(&units);
     }
     if units.iter().any(|unit| unit.ch == '\'') {
         units = separate_apostrophes(units);
@@ -150,9 +150,9 @@ fn restore_dot_runs(word: &[Unit]) -> Vec<Unit> {
 }
 
 /// Separates commas except between numbers, in the three steps of the reference.
-fn separate_commas(units: Vec<Unit>) -> Vec<Unit> {
+fn separate_commas(units: &[Unit]) -> Vec<Unit> {
     let no_number = |unit: Option<&Unit>| unit.is_some_and(|unit| !is_numeric(unit.ch));
-    let units = rewrite(&units, 2, |pair| {
+    let units = rewrite(units, 2, |pair| {
         (no_number(pair.first()) && pair[1].ch == ',').then(|| vec![pair[0], SPACE, pair[1], SPACE]) // a,
     });
     let mut units = rewrite(&units, 2, |pair| {
@@ -196,15 +196,12 @@ fn rewrite(units: &[Unit], width: usize, replace: impl Fn(&[Unit]) -> Option<Vec
     let mut index = 0;
     while index < units.len() {
         let window = units.get(index..index + width);
-        match window.and_then(&replace) {
-            Some(new) => {
-                out.extend(new);
-                index += width;
-            }
-            None => {
-                out.push(units[index]);
-                index += 1;
-            }
+        if let Some(new) = window.and_then(&replace) {
+            out.extend(new);
+            index += width;
+        } else {
+            out.push(units[index]);
+            index += 1;
         }
     }
     out
@@ -336,9 +333,9 @@ mod tests {
 
     #[test]
     fn every_character_knows_its_place() {
-        let tokens = tokenize("a-b 'c'");
+        let tokens = tokenize("a-b 'c' d");
         let spans: Vec<(&str, (u32, u32))> = tokens.iter().map(|token| (token.text.as_str(), token.spans[0])).collect();
-        assert_eq!(spans, [("a", (0, 1)), ("@-@", (1, 2)), ("b", (2, 3)), ("&apos;", (4, 5)), ("c", (5, 6)), ("&apos;", (6, 7))]);
+        assert_eq!(spans, [("a", (0, 1)), ("@-@", (1, 2)), ("b", (2, 3)), ("&apos;", (4, 5)), ("c", (5, 6)), ("&apos;", (6, 7)), ("d", (8, 9))]);
         assert!(tokens[1].spans.iter().all(|&span| span == (1, 2)));
         assert_eq!(tokenize("x...")[1].spans, [(1, 2), (2, 3), (3, 4)]);
     }

@@ -42,9 +42,12 @@ impl Pipeline {
         self.tokenizer.id_to_token(id)
     }
 
-    /// The number of ids: the highest one and one.
-    pub(super) fn vocab(&self) -> usize {
-        self.tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+    /// The number of ids: the highest one and one, be it that of a piece or of a special token that is put round texts.
+    pub(super) fn vocab(&self) -> Result<usize> {
+        let empty = [self.encode("", None, 0, Side::Right)?, self.encode("", Some(""), 0, Side::Right)?];
+        let pieces = self.tokenizer.get_vocab(true);
+        let highest = empty.iter().flat_map(|batch| &batch.ids).chain(pieces.values()).max();
+        Ok(highest.map_or(0, |&id| id as usize + 1))
     }
 
     /// One text, or a pair, of at most `room` tokens beside the special ones.
@@ -116,5 +119,16 @@ pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Resul
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             Err(fail(text.unwrap_or("it panicked")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_crate_is_an_error() {
+        let result = contained::<()>(|| panic!("no vocabulary"));
+        assert_eq!(result.unwrap_err().to_string(), "tokenizer: no vocabulary");
     }
 }

@@ -6,8 +6,8 @@ use lmprobe_core::serde_json::Value;
 use lmprobe_core::{Error, Result};
 use tokenizers::AddedToken;
 
+use super::files::json_if_there;
 use super::text_tokenizer::TokenizerKind;
-use super::vocabulary::json_if_there;
 
 /// The configuration files of a folder; any of them may be missing.
 pub(super) struct TokenizerConfig {
@@ -51,7 +51,7 @@ impl TokenizerConfig {
                 added.push((id, token));
             }
         }
-        for (token, id) in self.added.iter().flat_map(Value::as_object).flatten() {
+        for (token, id) in self.added.iter().filter_map(Value::as_object).flatten() {
             let path = folder.join("added_tokens.json");
             let id = id_of(id.as_u64()).ok_or_else(|| Error::data(path, None, format!("token `{token}`: its id is {id}, not a whole number")))?;
             if !token.is_empty() && added.iter().all(|(_, other)| other.content != *token) {

@@ -12,10 +12,10 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::added_tokens;
 use super::casing::{Casing, Decision};
+use super::files::{needed, read_if_there, vocab_txt};
 use super::pipeline::Pipeline;
 use super::text_tokenizer::TokenizerKind;
 use super::tokenizer_config::TokenizerConfig;
-use super::vocabulary::{read_if_there, read_vocab_txt};
 
 /// A word of more characters is one unknown token. The original BERT allows 200; released models were used with the 100 of
 /// `transformers`.
@@ -27,10 +27,10 @@ pub(super) fn of_folder(folder: &Path, config: &TokenizerConfig, casing: Casing)
     let path = folder.join("vocab.txt");
     let bytes =
         read_if_there(&path)?.ok_or_else(|| Error::model(folder, "neither `tokenizer.json` nor `vocab.txt` in this folder: the tokenizer is missing"))?;
-    let vocabulary = read_vocab_txt(&path, &bytes)?;
+    let vocabulary = vocab_txt(&path, &bytes)?;
     let text = |role: &str| config.special(role, KIND).unwrap_or_else(|| AddedToken::from("", true)).content;
     let (cls, sep, unk) = (text("cls_token"), text("sep_token"), text("unk_token"));
-    let (cls_id, sep_id, _) = (vocabulary.need(&cls, &path)?, vocabulary.need(&sep, &path)?, vocabulary.need(&unk, &path)?);
+    let (cls_id, sep_id, _) = (needed(&vocabulary, &cls, &path)?, needed(&vocabulary, &sep, &path)?, needed(&vocabulary, &unk, &path)?);
     let mut decision = Decision::of_vocabulary(casing, config.flag("do_lower_case"), &vocabulary.ids, &path);
     decision.warnings.extend(vocabulary.warnings);
 

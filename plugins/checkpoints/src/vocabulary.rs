@@ -1,14 +1,27 @@
-//! Readers of vocabulary and merge files. They take bytes, so that anything can be thrown at them.
+//! Readers of vocabulary and merge files of tokenizers. They take bytes, so that anything can be thrown at them.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
-use lmprobe_core::serde_json::{self, Map, Value};
-use lmprobe_core::{Error, Result};
+use serde_json::{Map, Value};
 
-/// The largest tokenizer file that is read. The largest of published models have about half of it.
-pub const MAX_FILE_BYTES: u64 = 64 << 20;
+/// What is wrong with a vocabulary or merge file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct VocabularyError {
+    /// The line, from 1, where known.
+    pub line: Option<usize>,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl VocabularyError {
+    fn new(line: impl Into<Option<usize>>, message: impl Into<String>) -> Self {
+        Self { line: line.into(), message: message.into() }
+    }
+}
+
+type Result<T> = std::result::Result<T, VocabularyError>;
 
 /// Pieces and their ids.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,13 +30,6 @@ pub struct Vocabulary {
     pub ids: HashMap<String, u32>,
     /// Things a person should know.
     pub warnings: Vec<String>,
-}
-
-impl Vocabulary {
-    /// The id of a piece that the tokenizer cannot do without.
-    pub(super) fn need(&self, piece: &str, path: &Path) -> Result<u32> {
-        self.ids.get(piece).copied().ok_or_else(|| Error::data(path, None, format!("the vocabulary has no `{piece}`")))
-    }
 }
 
 /// One line of `merges.txt`.
@@ -38,12 +44,12 @@ pub struct Merge {
 }
 
 /// Reads `vocab.txt`: one piece a line, its id being the number of the line, from 0. Of a piece that is there twice, the last
-/// line counts, as in `transformers`. `path` stands in messages only.
+/// line counts, as in `transformers`. `path` stands in warnings only.
 ///
 /// # Errors
 /// If the bytes are not UTF-8 or hold no piece.
 pub fn read_vocab_txt(path: &Path, bytes: &[u8]) -> Result<Vocabulary> {
-    let text = utf8(path, bytes)?;
+    let text = utf8(bytes)?;
     let mut vocabulary = Vocabulary::default();
     let mut twice = 0;
     for (id, line) in (0u32..).zip(text.lines()) {
@@ -62,24 +68,24 @@ pub fn read_vocab_txt(path: &Path, bytes: &[u8]) -> Result<Vocabulary> {
         vocabulary.warnings.push(format!("{}: {} more pieces are there twice", path.display(), twice - 1));
     }
     if vocabulary.ids.keys().all(String::is_empty) {
-        return Err(Error::data(path, None, "the vocabulary is empty"));
+        return Err(VocabularyError::new(None, "the vocabulary is empty"));
     }
     Ok(vocabulary)
 }
 
-/// Reads `vocab.json`: an object from piece to id. `path` stands in messages only.
+/// Reads `vocab.json`: an object from piece to id.
 ///
 /// # Errors
 /// If the bytes are not such an object, or the ids are not 0, 1, 2, ... each once.
-pub fn read_vocab_json(path: &Path, bytes: &[u8]) -> Result<Vocabulary> {
+pub fn read_vocab_json(bytes: &[u8]) -> Result<Vocabulary> {
     let object: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| Error::data(path, error.line(), format!("not an object from pieces to ids: {error}")))?;
+        serde_json::from_slice(bytes).map_err(|error| VocabularyError::new(error.line(), format!("not an object from pieces to ids: {error}")))?;
     if object.is_empty() {
-        return Err(Error::data(path, None, "the vocabulary is empty"));
+        return Err(VocabularyError::new(None, "the vocabulary is empty"));
     }
     let mut pieces: Vec<Option<&str>> = vec![None; object.len()];
     for (piece, id) in &object {
-        let wrong = |what: String| Err(Error::data(path, None, format!("piece `{piece}`: {what}")));
+        let wrong = |what: String| Err(VocabularyError::new(None, format!("piece `{piece}`: {what}")));
         let Some(number) = id.as_u64() else { return wrong(format!("its id is {id}, not a whole number")) };
         match usize::try_from(number).ok().and_then(|number| pieces.get_mut(number)) {
             None => return wrong(format!("its id is {number}, but {} pieces have the ids 0 to {}", object.len(), object.len() - 1)),
@@ -100,12 +106,12 @@ pub enum MergesFormat {
     Fairseq,
 }
 
-/// Reads `merges.txt`, the most important merge first. `path` stands in messages only.
+/// Reads `merges.txt`, the most important merge first.
 ///
 /// # Errors
 /// If the bytes are not UTF-8 or a line does not hold two symbols.
-pub fn read_merges_txt(path: &Path, bytes: &[u8], format: MergesFormat) -> Result<Vec<Merge>> {
-    let mut text = utf8(path, bytes)?;
+pub fn read_merges_txt(bytes: &[u8], format: MergesFormat) -> Result<Vec<Merge>> {
+    let mut text = utf8(bytes)?;
     if format == MergesFormat::Fairseq {
         // transformers drops what stands behind the last line feed.
         text = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
@@ -123,41 +129,16 @@ pub fn read_merges_txt(path: &Path, bytes: &[u8], format: MergesFormat) -> Resul
             ([first, second], _) | ([first, second, _], MergesFormat::Fairseq) if !first.is_empty() && !second.is_empty() => {
                 merges.push(Merge { line, first: (*first).to_owned(), second: (*second).to_owned() });
             }
-            _ => return Err(Error::data(path, line, format!("`{}` is not two symbols with a space between", shortened(content)))),
+            _ => return Err(VocabularyError::new(line, format!("`{}` is not two symbols with a space between", shortened(content)))),
         }
     }
     Ok(merges)
 }
 
-/// Reads a tokenizer file, or nothing where there is none.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    let file = match std::fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(Error::io(path))?,
-    };
-    let mut bytes = Vec::new();
-    // The length is checked on what was read: special files have none.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::model(path, format!("larger than {} MiB, which no tokenizer file is", MAX_FILE_BYTES >> 20)));
-    }
-    Ok(Some(bytes))
-}
-
-/// Reads a JSON object, or nothing where there is no such file.
-pub(super) fn json_if_there(path: &Path) -> Result<Option<Value>> {
-    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
-    match serde_json::from_slice(&bytes) {
-        Ok(value @ Value::Object(_)) => Ok(Some(value)),
-        Ok(_) => Err(Error::data(path, None, "not a JSON object")),
-        Err(error) => Err(Error::data(path, error.line(), format!("not JSON: {error}"))),
-    }
-}
-
-fn utf8<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        Error::data(path, line, "not UTF-8")
+        let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
+        VocabularyError::new(line, "not UTF-8")
     })
 }
 
@@ -186,42 +167,33 @@ mod tests {
     #[test]
     fn vocab_txt_says_what_is_wrong() {
         let read = |bytes: &[u8]| message(read_vocab_txt(Path::new("v"), bytes));
-        assert_eq!(read(b"a\nb\n\xff\n"), "v:3: not UTF-8");
-        assert_eq!(read(b""), "v: the vocabulary is empty");
-        assert_eq!(read(b"\n \n"), "v: the vocabulary is empty");
+        assert_eq!(read(b"a\nb\n\xff\n"), "line 3: not UTF-8");
+        assert_eq!(read(b""), "the vocabulary is empty");
+        assert_eq!(read(b"\n \n"), "the vocabulary is empty");
     }
 
     #[test]
     fn vocab_json_says_what_is_wrong() {
-        let read = |text: &str| message(read_vocab_json(Path::new("v"), text.as_bytes()));
-        assert!(read("[1]").starts_with("v:1: not an object from pieces to ids"), "{}", read("[1]"));
-        assert!(read("{\n\"a\": 0,\n").starts_with("v:3: not an object"), "{}", read("{\n\"a\": 0,\n"));
-        assert_eq!(read("{}"), "v: the vocabulary is empty");
-        assert_eq!(read(r#"{"a": "x"}"#), "v: piece `a`: its id is \"x\", not a whole number");
-        assert_eq!(read(r#"{"a": -1}"#), "v: piece `a`: its id is -1, not a whole number");
-        assert_eq!(read(r#"{"a": 0, "b": 0}"#), "v: piece `b`: its id 0 is also that of `a`");
-        assert_eq!(read(r#"{"a": 0, "b": 2}"#), "v: piece `b`: its id is 2, but 2 pieces have the ids 0 to 1");
-        assert_eq!(read_vocab_json(Path::new("v"), br#"{"a": 1, "b": 0}"#).unwrap().ids["a"], 1);
+        let read = |text: &str| message(read_vocab_json(text.as_bytes()));
+        assert!(read("[1]").starts_with("line 1: not an object from pieces to ids"), "{}", read("[1]"));
+        assert!(read("{\n\"a\": 0,\n").starts_with("line 3: not an object"), "{}", read("{\n\"a\": 0,\n"));
+        assert_eq!(read("{}"), "the vocabulary is empty");
+        assert_eq!(read(r#"{"a": "x"}"#), "piece `a`: its id is \"x\", not a whole number");
+        assert_eq!(read(r#"{"a": -1}"#), "piece `a`: its id is -1, not a whole number");
+        assert_eq!(read(r#"{"a": 0, "b": 0}"#), "piece `b`: its id 0 is also that of `a`");
+        assert_eq!(read(r#"{"a": 0, "b": 2}"#), "piece `b`: its id is 2, but 2 pieces have the ids 0 to 1");
+        assert_eq!(read_vocab_json(br#"{"a": 1, "b": 0}"#).unwrap().ids["a"], 1);
     }
 
     #[test]
     fn merges_are_two_symbols_a_line() {
-        let read = |text: &str, format| read_merges_txt(Path::new("m"), text.as_bytes(), format);
+        let read = |text: &str, format| read_merges_txt(text.as_bytes(), format);
         let merges = read("#version: 0.2\na b\n# #\n", MergesFormat::Gpt2).unwrap();
         assert_eq!(merges[1], Merge { line: 3, first: "#".into(), second: "#".into() });
         assert_eq!(read("a b 17\n", MergesFormat::Fairseq).unwrap().len(), 1);
-        assert_eq!(message(read("a b\nab\n", MergesFormat::Gpt2)), "m:2: `ab` is not two symbols with a space between");
-        assert_eq!(message(read("a b c\n", MergesFormat::Gpt2)), "m:1: `a b c` is not two symbols with a space between");
-        assert_eq!(message(read("a b\n\nc d\n", MergesFormat::Fairseq)), "m:2: `` is not two symbols with a space between");
+        assert_eq!(message(read("a b\nab\n", MergesFormat::Gpt2)), "line 2: `ab` is not two symbols with a space between");
+        assert_eq!(message(read("a b c\n", MergesFormat::Gpt2)), "line 1: `a b c` is not two symbols with a space between");
+        assert_eq!(message(read("a b\n\nc d\n", MergesFormat::Fairseq)), "line 2: `` is not two symbols with a space between");
         assert_eq!(read("a b\nab c", MergesFormat::Fairseq).unwrap().len(), 1); // the last line is not complete
-    }
-
-    #[test]
-    fn a_file_that_is_too_large_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vocab.txt");
-        std::fs::File::create(&path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
-        assert!(message(read_if_there(&path)).contains("larger than 64 MiB"));
-        assert_eq!(read_if_there(&folder.path().join("none")).unwrap(), None);
     }
 }

@@ -1,0 +1,87 @@
+//! Rows of a Parquet file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use lmprobe_core::{Error, Result};
+use polars::prelude::{DataFrame, DataType, ParquetReader, PolarsError, SerReader};
+
+use super::records::{Columns, LONGEST, Record, Records, find, too_long};
+
+/// Rows decoded at once: texts of a few hundred bytes fill some MiB.
+const ROWS: usize = 16_384;
+
+/// A Parquet file of which one or two columns of text are read, slice by slice.
+pub(crate) struct ParquetRows {
+    path: PathBuf,
+    text: String,
+    pair: Option<String>,
+    n_rows: usize,
+    /// First row of the slice in memory.
+    start: usize,
+    slice: DataFrame,
+    /// Next row of the file.
+    row: usize,
+}
+
+impl ParquetRows {
+    pub(crate) fn open(path: &Path, columns: &Columns) -> Result<Self> {
+        let malformed = |error: PolarsError| Error::data(path, None, format!("not a Parquet file ({error})"));
+        let mut reader = ParquetReader::new(File::open(path).map_err(Error::io(path))?);
+        let schema = reader.schema().map_err(malformed)?;
+        let names: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+        let n_rows = reader.num_rows().map_err(malformed)?;
+        let column = |asked: Option<&str>| -> Result<String> {
+            let name = &names[find(path, &names, asked)?];
+            let kind = schema.get(name).map(DataType::from_arrow_field);
+            match kind {
+                Some(DataType::String) => Ok(name.clone()),
+                other => {
+                    let kind = other.map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
+                    Err(Error::data(path, None, format!("the column `{name}` is of type {kind}, expected text")))
+                }
+            }
+        };
+        let text = column(columns.text.as_deref())?;
+        let pair = columns.pair.as_deref().map(|name| column(Some(name))).transpose()?;
+        Ok(Self { path: path.to_owned(), text, pair, n_rows, start: 0, slice: DataFrame::empty(), row: 0 })
+    }
+
+    fn cell(&self, column: &str) -> Result<String> {
+        let cells = self.slice.column(column)?.str()?;
+        let text = cells.get(self.row - self.start).ok_or_else(|| {
+            Error::data(&self.path, self.row + 1, format!("the column `{column}` has no value in this row; drop such rows or fill them with an empty text"))
+        })?;
+        if text.len() > LONGEST { Err(too_long(&self.path, self.row + 1)) } else { Ok(text.to_owned()) }
+    }
+}
+
+impl Records for ParquetRows {
+    fn next(&mut self) -> Result<Option<Record>> {
+        if self.row >= self.n_rows {
+            return Ok(None);
+        }
+        if self.row >= self.start + self.slice.height() {
+            let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+            let columns = std::iter::once(&self.text).chain(&self.pair).cloned().collect();
+            let reader = ParquetReader::new(file).with_columns(Some(columns)).with_slice(Some((self.row, ROWS)));
+            self.slice = reader.finish().map_err(|error| Error::data(&self.path, self.row + 1, format!("cannot be decoded ({error}); the file is damaged")))?;
+            self.start = self.row;
+            if self.slice.height() == 0 {
+                return Err(Error::data(&self.path, self.row + 1, format!("the file ends here, but says that it has {} rows", self.n_rows)));
+            }
+        }
+        let pair = self.pair.as_deref().map(|column| self.cell(column)).transpose()?;
+        let record = Record { line: self.row + 1, text: self.cell(&self.text)?, pair };
+        self.row += 1;
+        Ok(Some(record))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn progress(&self) -> (&'static str, u64, Option<u64>) {
+        ("rows", self.row as u64, Some(self.n_rows as u64))
+    }
+}
