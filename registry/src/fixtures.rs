@@ -7,8 +7,8 @@ use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, ExistingFolder,
-    MaskToken, Metric, ModelReport, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
+    BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
+    ModelFolder, ModelReport, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ struct NoParams {}
 #[serde(deny_unknown_fields)]
 struct BertParams {
     /// The folder of the checkpoint.
-    model: ExistingFolder,
+    model: ModelFolder,
     /// Longest sequence.
     #[serde(default)]
     #[schemars(range(min = 2))]

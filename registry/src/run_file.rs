@@ -297,7 +297,7 @@ mod tests {
             ).replace(&format!("looked for {}", workspace.path().display()), "looked for ."),
             "run.yaml:1:1: nmae: unknown key `nmae`; did you mean `name`?\n\
              run.yaml:2:12: seeds[1]: `1` is given twice, first in line 2\n\
-             run.yaml:4:5: encoders[0]: there is no folder `org/name@main`; models are read from local folders: download it and give the folder's path; \
+             run.yaml:4:5: encoders[0]: there is no model folder `org/name@main`; \
              looked for org/name@main\n\
              run.yaml:5:11: encoders[1].use: unknown encoder `brt`; did you mean `bert`?\n\
              run.yaml:7:25: tasks[0].facts: there is no file `fact.csv`; did you mean `facts.csv`?; looked for fact.csv\n\
@@ -401,9 +401,9 @@ mod tests {
             "encoders[2]: untyped/config.json does not say what the model is: `model_type` is missing",
             "encoders[3]: no encoder reads models of the family `gpt9`; known families: `bert`, `roberta`",
             "encoders[4]: cannot set up encoder `bert`: damaged/config.json: `layers` is missing",
-            "encoders[5].model: `model` is missing; expected the path of a folder",
-            "encoders[6].model: there is no folder `org/x`; models are read from local folders",
-            "encoders[7]: there is no folder `modle`; models are read from local folders: download it and give the folder's path; did you mean `model`?",
+            "encoders[5].model: `model` is missing; expected a model folder or a hub id",
+            "encoders[6].model: there is no model folder `org/x`",
+            "encoders[7]: there is no model folder `modle`; did you mean `model`?",
         ] {
             assert!(mistakes.contains(expected), "{expected}\n---\n{mistakes}");
         }

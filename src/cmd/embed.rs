@@ -132,7 +132,7 @@ pub(crate) fn execute(arguments: &EmbedArgs, console: Console) -> anyhow::Result
     display.close();
     match embedded {
         Ok(totals) => {
-            arguments.tell(&wanted, &totals, max_length, console);
+            tell(&wanted, &totals, max_length, console);
             Ok(Exit::Done)
         }
         Err(Error::Cancelled) => {
@@ -211,18 +211,18 @@ impl EmbedArgs {
         }
         Ok(totals)
     }
+}
 
-    /// What a person should know of the whole.
-    fn tell(&self, wanted: &Wanted, totals: &Totals, max_length: usize, console: Console) {
-        let Totals { texts, skipped, truncated, tokens } = totals;
-        if *truncated > 0 {
-            console.note(&format!("cut: {truncated} of {texts} texts were longer than {max_length} tokens"));
-        }
-        if *skipped > 0 {
-            console.note(&format!("left out: {skipped} empty texts"));
-        }
-        if let Target::File(out) = &wanted.target {
-            console.note(&format!("{}: {texts} texts, {tokens} tokens, {} ({})", shown(out), wanted.pooling.name(), wanted.format.name()));
-        }
+/// What a person should know of the whole.
+fn tell(wanted: &Wanted, totals: &Totals, max_length: usize, console: Console) {
+    let Totals { texts, skipped, truncated, tokens } = totals;
+    if *truncated > 0 {
+        console.note(&format!("cut: {truncated} of {texts} texts were longer than {max_length} tokens"));
+    }
+    if *skipped > 0 {
+        console.note(&format!("left out: {skipped} empty texts"));
+    }
+    if let Target::File(out) = &wanted.target {
+        console.note(&format!("{}: {texts} texts, {tokens} tokens, {} ({})", shown(out), wanted.pooling.name(), wanted.format.name()));
     }
 }

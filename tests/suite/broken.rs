@@ -56,7 +56,7 @@ fn problems(file: &Path) -> Vec<String> {
     if finished.stderr.lines().count() > 40 {
         problems.push(format!("says {} lines", finished.stderr.lines().count()));
     }
-    if finished.stderr.lines().any(|line| line.chars().count() > 320) {
+    if finished.stderr.lines().any(|line| line.chars().count() > 480) {
         problems.push("says a line too long to read".to_owned());
     }
     if finished.stderr.chars().any(|character| character.is_control() && character != '\n') {

@@ -190,8 +190,14 @@ impl Checkpoint {
             let file = &self.files[0];
             return Err(Error::new(file, format!("no tensor `{name}`{nearest}")));
         };
-        let content = &self.shards[self.shard_of[name]].content;
-        content.view(name).and_then(TensorView::to_f32).map_err(|message| Error::new(file, format!("tensor `{name}`: {message}")))
+        let shard = &self.shards[self.shard_of[name]];
+        let fail = |message: String| Error::new(file, format!("tensor `{name}`: {message}"));
+        let view = shard.content.view(name).map_err(fail)?;
+        let values = view.to_f32().map_err(fail)?;
+        for map in shard.content.maps() {
+            map.release(view.storage);
+        }
+        Ok(values)
     }
 }
 
@@ -241,6 +247,15 @@ impl Content {
             Self::Safetensors(file) => file.tensors.iter().map(|(name, tensor)| entry(name, tensor.dtype, &tensor.shape)).collect(),
             Self::Torch(file) => file.tensors.iter().map(|(name, tensor)| entry(name, tensor.dtype, &tensor.shape)).collect(),
             Self::TensorFlow { bundle, .. } => bundle.index.variables.iter().map(|(name, tensor)| entry(name, tensor.dtype, &tensor.shape)).collect(),
+        }
+    }
+
+    /// The files that tensors lie in.
+    fn maps(&self) -> &[MappedFile] {
+        match self {
+            Self::Safetensors(file) => std::slice::from_ref(&file.file),
+            Self::Torch(file) => std::slice::from_ref(&file.file),
+            Self::TensorFlow { bundle, .. } => &bundle.shards,
         }
     }
 

@@ -24,7 +24,7 @@ const PREFIX_BYTES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct SafetensorsFile {
     pub(crate) tensors: BTreeMap<String, SafeTensor>,
-    file: MappedFile,
+    pub(crate) file: MappedFile,
 }
 
 /// One tensor of a header.

@@ -22,7 +22,7 @@ const MAX_SHARDS: u64 = 99_999;
 #[derive(Debug)]
 pub(crate) struct TensorflowBundle {
     pub(crate) index: Index,
-    shards: Vec<MappedFile>,
+    pub(crate) shards: Vec<MappedFile>,
 }
 
 /// What an index holds.

@@ -13,6 +13,7 @@ use crate::values::TensorView;
 #[derive(Debug)]
 pub(crate) struct TorchFile {
     pub(crate) tensors: BTreeMap<String, StateTensor>,
+    pub(crate) file: MappedFile,
     storages: Storages,
 }
 
@@ -28,11 +29,11 @@ impl TorchFile {
         let bytes = file.as_ref();
         if torch_zip::is_zip(bytes) {
             let (tensors, storages) = torch_zip::open(file)?;
-            return Ok(Self { tensors, storages: Storages::Zip(storages) });
+            return Ok(Self { tensors, file: file.clone(), storages: Storages::Zip(storages) });
         }
         if torch_legacy::is_legacy(bytes) {
             let (tensors, storages) = torch_legacy::open(file)?;
-            return Ok(Self { tensors, storages: Storages::Legacy(storages) });
+            return Ok(Self { tensors, file: file.clone(), storages: Storages::Legacy(storages) });
         }
         if bytes.get(257..262) == Some(b"ustar") {
             return Err("a tar archive, the format of PyTorch before 0.1.10, is not read; load it with PyTorch and save it again".to_owned());

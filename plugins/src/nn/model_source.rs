@@ -106,7 +106,7 @@ impl ModelSource {
         }
         let checkpoint = match options.init {
             Init::Random => None,
-            Init::Pretrained => Some(Checkpoint::of_folder(&folder).map_err(malformed)?),
+            Init::Pretrained => Some(Checkpoint::of_folder(&folder).map_err(|error| malformed(&error))?),
         };
         let stored = checkpoint.as_ref().map(|checkpoint| stored(&blueprint, checkpoint)).transpose()?.unwrap_or_default();
         let parts = match checkpoint {
@@ -179,7 +179,7 @@ impl ModelSource {
     /// The values of a tensor as a Hugging Face file would hold them.
     fn values(&self, stored: &Stored) -> Result<Vec<f32>> {
         let checkpoint = self.checkpoint.as_ref().expect("a name is only known from a checkpoint");
-        let values = checkpoint.read_f32(&stored.name).map_err(malformed)?;
+        let values = checkpoint.read_f32(&stored.name).map_err(|error| malformed(&error))?;
         Ok(if stored.transposed { transpose(&values, stored.shape[1], stored.shape[0]) } else { values })
     }
 
@@ -334,16 +334,15 @@ fn stored(blueprint: &Blueprint, checkpoint: &Checkpoint) -> Result<BTreeMap<Str
         let shape = if transposed { entry.shape.iter().rev().copied().collect() } else { entry.shape.clone() };
         let own = blueprint.own_name(&modern);
         let stored = Stored { name: name.clone(), modern, transposed, shape };
-        match blueprint.files.aliases.iter().find(|(alias, _)| *alias == own) {
-            Some((_, canonical)) => aliased.push(((*canonical).to_owned(), stored)),
-            None => {
-                if let Some(other) = found.get(&own) {
-                    let path = checkpoint.file_of(name).unwrap_or(Path::new(""));
-                    return Err(Error::model(path, format!("tensors `{}` and `{name}` both stand for `{own}`", other.name)));
-                }
-                found.insert(own, stored);
-            }
+        if let Some((_, canonical)) = blueprint.files.aliases.iter().find(|(alias, _)| *alias == own) {
+            aliased.push(((*canonical).to_owned(), stored));
+            continue;
         }
+        if let Some(other) = found.get(&own) {
+            let path = checkpoint.file_of(name).unwrap_or(Path::new(""));
+            return Err(Error::model(path, format!("tensors `{}` and `{name}` both stand for `{own}`", other.name)));
+        }
+        found.insert(own, stored);
     }
     for (canonical, stored) in aliased {
         found.entry(canonical).or_insert(stored);
@@ -367,7 +366,7 @@ pub(super) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32>
     transposed
 }
 
-pub(super) fn malformed(error: lmprobe_checkpoints::Error) -> Error {
+fn malformed(error: &lmprobe_checkpoints::Error) -> Error {
     Error::model(error.path(), error.message())
 }
 
@@ -376,7 +375,7 @@ pub(super) fn write_tensors(path: &Path, tensors: Vec<(String, Vec<usize>)>, val
     let read = |index: usize| move || values(index).map_err(|error| lmprobe_checkpoints::Error::new(path, error.to_string()));
     let readers: Vec<_> = (0..tensors.len()).map(read).collect();
     let tensors: Vec<_> = tensors.into_iter().zip(&readers).map(|((name, shape), read)| (name, shape, read as lmprobe_checkpoints::ReadValues<'_>)).collect();
-    lmprobe_checkpoints::write_safetensors(path, &tensors).map_err(malformed)
+    lmprobe_checkpoints::write_safetensors(path, &tensors).map_err(|error| malformed(&error))
 }
 
 /// Copies a configuration with changes.
