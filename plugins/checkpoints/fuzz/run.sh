@@ -3,7 +3,7 @@
 #
 # Each target runs for SECONDS with the nightly compiler; cargo-fuzz is not needed, its flags are below. New inputs go to fuzz/found/TARGET, inputs that
 # fail to fuzz/artifacts/TARGET; the seeds in fuzz/corpus/TARGET stay as they are. A target fails on a panic, on an allocation of more than 64 MiB, on
-# more than 1 GiB in all, and on an input that takes ten seconds.
+# more than 1 GiB in all, and on an input that takes half a minute (they share the processor).
 set -eu
 
 seconds=${1:?"usage: run.sh SECONDS [TARGET...]"}
@@ -26,7 +26,25 @@ export CARGO_TARGET_DIR RUSTFLAGS
 for target in "$@"; do
     cargo +nightly build --quiet --release --manifest-path "$fuzz/Cargo.toml" --target "$host" --bin "$target"
     mkdir -p "$fuzz/corpus/$target" "$fuzz/found/$target" "$fuzz/artifacts/$target"
-    echo "$target: $seconds s"
-    "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -malloc_limit_mb=64 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
-        -print_funcs=0 -verbosity=0 -artifact_prefix="$fuzz/artifacts/$target/" "$fuzz/found/$target" "$fuzz/corpus/$target"
 done
+
+# All at once: a minute each takes a minute.
+processes=
+for target in "$@"; do
+    "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -malloc_limit_mb=64 -rss_limit_mb=1024 -timeout=30 -print_final_stats=1 \
+        -print_funcs=0 -verbosity=0 -artifact_prefix="$fuzz/artifacts/$target/" "$fuzz/found/$target" "$fuzz/corpus/$target" \
+        >"$fuzz/artifacts/$target/log" 2>&1 &
+    processes="$processes $target:$!"
+done
+failed=0
+for process in $processes; do
+    target=${process%:*}
+    if wait "${process#*:}"; then
+        echo "$target: $seconds s, $(sed -n 's/^stat::number_of_executed_units: *//p' "$fuzz/artifacts/$target/log") inputs, nothing found"
+    else
+        echo "$target: failed"
+        tail -40 "$fuzz/artifacts/$target/log"
+        failed=1
+    fi
+done
+exit "$failed"
