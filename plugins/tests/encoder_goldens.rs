@@ -386,3 +386,41 @@ fn drawn_weights_hang_from_the_seed() {
         assert_ne!(drawn(1), drawn(2), "{name}");
     }
 }
+
+/// An encoder built by its registered name, as a run file builds it.
+fn registered(id: &str, params: Value) -> std::sync::Arc<dyn EncoderSource> {
+    let registration = lmprobe_core::inventory::iter::<lmprobe_core::Registration>()
+        .find(|registration| registration.id == id && registration.kind() == lmprobe_core::Kind::Encoder)
+        .unwrap();
+    let lmprobe_core::Build::Encoder(build) = registration.build else { unreachable!("it was chosen by its kind") };
+    build(params, &lmprobe_core::BuildContext::default()).unwrap()
+}
+
+#[test]
+fn biobert_and_linkbert_are_bert_with_what_is_known_of_them() {
+    // A folder that says nothing of casing: transformers would lower-case it in silence.
+    let silent = changed("bert-one", |_| {});
+    std::fs::remove_file(silent.path().join("tokenizer_config.json")).unwrap();
+    let model = silent.path().to_str().unwrap();
+    let biobert = registered("biobert", serde_json::json!({"model": model}));
+    assert!(!biobert.info().lowercase, "BioBERT is cased whatever the folder says");
+    assert!(biobert.info().warnings.iter().any(|warning| warning.contains("is this BioBERT?")), "{:?}", biobert.info().warnings);
+    let uncased = registered("biobert", serde_json::json!({"model": model, "casing": "uncased"}));
+    assert!(uncased.info().warnings.iter().any(|warning| warning.contains("BioBERT is cased, but")), "{:?}", uncased.info().warnings);
+    let linkbert = registered("linkbert", serde_json::json!({"model": folder("bert-one").to_str().unwrap()}));
+    assert!(linkbert.info().warnings.iter().any(|warning| warning.contains("is this LinkBERT?")), "{:?}", linkbert.info().warnings);
+    // The numbers are BERT's.
+    let (batch, last) = (Expected::of("bert-one").batch(), load("bert-one", &BERT));
+    let state = |encoder: &dyn Encoder| values(encoder.encode(&batch, &Want::layer(1), &cx()).unwrap().layer(1).unwrap());
+    for source in [biobert, linkbert] {
+        assert_eq!(state(source.load(Seed(0)).unwrap().as_ref()), state(last.as_ref()));
+    }
+}
+
+#[test]
+fn a_release_of_linkbert_with_the_wrong_casing_is_reported() {
+    // The vocabulary of BioLinkBERT has 28 895 entries and is uncased; no weights are needed to see that the tokenizer is not.
+    let copy = changed("bert-one", |config| config["vocab_size"] = 28_895.into());
+    let source = registered("linkbert", serde_json::json!({"model": copy.path().to_str().unwrap(), "init": "random"}));
+    assert_eq!(source.info().warnings, ["BioLinkBERT is uncased, but the tokenizer is cased (tokenizer_config.json)"]);
+}

@@ -13,7 +13,7 @@ use crate::exit::{Exit, UsageError};
 use crate::interrupt::Interrupt;
 use crate::models::{ReadAs, unless_reader_left};
 use crate::progress::Display;
-use crate::run_file::shown;
+use crate::run_file::{count, shown};
 use crate::threads;
 
 /// Longest text of `extract_features.py`.
@@ -223,6 +223,12 @@ fn tell(wanted: &Wanted, totals: &Totals, max_length: usize, console: Console) {
         console.note(&format!("left out: {skipped} empty texts"));
     }
     if let Target::File(out) = &wanted.target {
-        console.note(&format!("{}: {texts} texts, {tokens} tokens, {} ({})", shown(out), wanted.pooling.name(), wanted.format.name()));
+        console.note(&format!(
+            "{}: {}, {tokens} tokens, {} ({})",
+            shown(out),
+            count(usize::try_from(*texts).unwrap_or(usize::MAX), "text"),
+            wanted.pooling.name(),
+            wanted.format.name()
+        ));
     }
 }

@@ -40,8 +40,8 @@ impl Decision {
     /// and `transformers` then lower-cases them in silence.
     pub(super) fn of_vocabulary(casing: Casing, stated: Option<bool>, vocab: &HashMap<String, u32>, path: &Path) -> Self {
         match (casing, stated) {
-            (Casing::Cased, _) => Self::new(false, "the run file"),
-            (Casing::Uncased, _) => Self::new(true, "the run file"),
+            (Casing::Cased, _) => Self::new(false, "the parameter `casing`"),
+            (Casing::Uncased, _) => Self::new(true, "the parameter `casing`"),
             (_, Some(lowercase)) => Self::new(lowercase, "tokenizer_config.json"),
             (Casing::Hf, None) => Self::new(true, "the default of transformers"),
             (Casing::Auto, None) => {
@@ -59,8 +59,8 @@ impl Decision {
     /// Casing of a `tokenizer.json`: what its normalizer does, what was asked for, and whether the normalizer has a switch for it.
     pub(super) fn of_normalizer(casing: Casing, configured: Option<bool>, does: bool, has_switch: bool, path: &Path) -> Result<Self> {
         let asked = match casing {
-            Casing::Cased => Some((false, "the run file")),
-            Casing::Uncased => Some((true, "the run file")),
+            Casing::Cased => Some((false, "the parameter `casing`")),
+            Casing::Uncased => Some((true, "the parameter `casing`")),
             // transformers lets `tokenizer_config.json` overrule the normalizer.
             Casing::Auto | Casing::Hf => configured.filter(|_| has_switch).map(|lowercase| (lowercase, "tokenizer_config.json")),
         };
@@ -82,7 +82,7 @@ impl Decision {
     pub(super) fn always_cased(casing: Casing, path: &Path) -> Result<Self> {
         match casing {
             Casing::Uncased => Err(Error::model(path, "this kind of tokenizer keeps case; remove `casing: uncased` from the run file")),
-            Casing::Cased => Ok(Self::new(false, "the run file")),
+            Casing::Cased => Ok(Self::new(false, "the parameter `casing`")),
             Casing::Auto | Casing::Hf => Ok(Self::new(false, "the kind of tokenizer")),
         }
     }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_run_file_comes_before_the_configuration_and_that_before_the_vocabulary() {
-        assert_eq!(of_vocabulary(Casing::Cased, Some(true), &["a"]), (false, "the run file"));
+        assert_eq!(of_vocabulary(Casing::Cased, Some(true), &["a"]), (false, "the parameter `casing`"));
         assert_eq!(of_vocabulary(Casing::Auto, Some(true), &["A"]), (true, "tokenizer_config.json"));
         assert_eq!(of_vocabulary(Casing::Auto, None, &["[CLS]", "a"]), (true, "the vocabulary"));
         assert_eq!(of_vocabulary(Casing::Auto, None, &["[CLS]", "A"]), (false, "the vocabulary"));
