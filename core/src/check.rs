@@ -8,7 +8,10 @@ use polars::prelude::DataFrame;
 use crate::{Error, Examples, Result, table};
 
 /// Runs a plugin call and turns a panic into an error that names it.
-pub(crate) fn contained<T>(origin: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// What the call returns, or [`Error::Panic`].
+pub fn contained<T>(origin: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<&str>()

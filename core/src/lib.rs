@@ -37,6 +37,7 @@ mod task;
 mod tokens;
 pub mod train;
 
+pub use check::contained;
 pub use component::{Adaptation, Component, EncoderItem, MetricItem, ProberItem, Resolved, TaskItem};
 pub use context::{CallContext, Cancel, Progress, Quiet};
 pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, LogitRows, MaskToken, ModelReport, Trainable, Variable, Want};

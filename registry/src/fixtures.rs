@@ -289,6 +289,7 @@ fn build_fill_mask(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
     if params.steps == 13 {
         return Err(Error::Config("13 steps bring bad luck".into()));
     }
+    assert!(params.steps != 14, "14 steps are one too many");
     Ok(Arc::new(TestProber(Needs { mask_token: true, mlm_head: true, ..Needs::one_encoder() })))
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lmprobe_core::{BuildContext, Component, Kind, Registration};
+use lmprobe_core::{BuildContext, Component, Kind, Registration, contained};
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Location, Report};
@@ -73,8 +73,13 @@ impl Item {
         build: impl FnOnce(&'static Registration, Json, &BuildContext) -> lmprobe_core::Result<T>,
     ) -> Option<(Params, T)> {
         let params = self.check(&own_schema(self.registration), cx)?;
-        let plugin = build(self.registration, params.values.clone(), &cx.build);
+        let plugin = contained(&self.origin(), || build(self.registration, params.values.clone(), &cx.build));
         Some((params, self.checked(plugin, cx)?))
+    }
+
+    /// The plugin in messages about a panic of it.
+    pub(crate) fn origin(&self) -> String {
+        format!("{} `{}`", self.registration.kind().word(), self.registration.id)
     }
 
     /// A constructor's result, its error reported.

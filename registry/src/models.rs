@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lmprobe_core::{EncoderSource, PathKind, Registration};
+use lmprobe_core::{EncoderSource, PathKind, Registration, contained};
 use lmprobe_hub::{Event, Hub, HubId};
 use serde_json::Value as Json;
 
@@ -189,7 +189,12 @@ fn read(registry: &Registry, models: &Models, request: &ModelRequest<'_>, base: 
     let label = item.default_label(&cx);
     let params = item.check(&own_schema(item.registration), &mut cx)?;
     let folder = params.paths.iter().find(|(pointer, _)| pointer == "/model").map(|(_, path)| path.clone()).unwrap_or_default();
-    let opened =
-        build(params.values.clone(), &cx.build).map(|source| OpenModel { registration: item.registration, source, params: params.values, folder, label });
+    let opened = contained(&item.origin(), || build(params.values.clone(), &cx.build)).map(|source| OpenModel {
+        registration: item.registration,
+        source,
+        params: params.values,
+        folder,
+        label,
+    });
     Some(opened)
 }

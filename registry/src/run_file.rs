@@ -287,6 +287,13 @@ mod tests {
     }
 
     #[test]
+    fn a_constructor_that_panics_is_a_mistake_of_its_item() {
+        let mistakes = Workspace::new().mistakes(&SMALL.replace("fill-mask", "{use: fill-mask, steps: 14}"));
+        let expected = "cannot set up prober `fill-mask`: prober `fill-mask` panicked: 14 steps are one too many; this is a bug of the plugin";
+        assert!(mistakes.contains(expected), "{mistakes}");
+    }
+
+    #[test]
     fn every_mistake_of_a_file_comes_at_once() {
         let workspace = Workspace::new();
         assert_eq!(

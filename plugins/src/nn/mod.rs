@@ -10,3 +10,4 @@ pub mod post_norm;
 pub mod pre_norm;
 pub mod tensorflow_names;
 pub mod tokenizer;
+pub mod values;

@@ -219,7 +219,7 @@ impl ModelSource {
             return Ok(None);
         };
         let decoder = self.values(stored)?;
-        let same = super::ops::with(word, |word| Ok(word == decoder.as_slice()))?;
+        let same = super::values::with(word, |word| Ok(word == decoder.as_slice()))?;
         Ok((!same).then(|| {
             format!(
                 "{}: the checkpoint's `{}` differs from its word embeddings, but `config.json` ties the two: the word embeddings are used, as transformers does \

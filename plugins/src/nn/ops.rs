@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 use lmprobe_kernels as kernels;
 pub use lmprobe_kernels::{Activation, Dropout};
+
+use super::values::{like, owned, slice, width, with};
 
 /// `x (rows, in)` times the transpose of `weight (out, in)` plus `bias (out)`: `(rows, out)`.
 ///
@@ -135,38 +137,6 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 /// If the shapes do not fit.
 pub fn negative_log_likelihood(log_probabilities: &Tensor, targets: &Tensor) -> Result<Tensor> {
     log_probabilities.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?.neg()
-}
-
-/// Runs `read` on the values of a tensor, in row-major order.
-///
-/// # Errors
-/// If the tensor is not `f32` on the CPU.
-pub fn with<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => read(slice(storage, layout)?),
-        _ => candle_core::bail!("this operation runs on the CPU only"),
-    }
-}
-
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("this operation needs a contiguous tensor");
-    };
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-fn width(layout: &Layout) -> Result<usize> {
-    layout.dims().last().copied().ok_or_else(|| candle_core::Error::Msg("a scalar has no rows".into()).bt())
-}
-
-fn owned(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
-    (CpuStorage::F32(values), shape.into())
-}
-
-fn like(values: Vec<f32>, tensor: &Tensor) -> Result<Tensor> {
-    Tensor::from_vec(values, tensor.shape(), tensor.device())
 }
 
 type Gradients3 = (Option<Tensor>, Option<Tensor>, Option<Tensor>);

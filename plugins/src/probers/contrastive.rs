@@ -17,6 +17,7 @@ use super::query::{Queries, encode_in_passes};
 use super::ranking::{KEPT, Pools, PredictionsBuilder};
 use crate::nn::ops;
 use crate::nn::packed::first_tokens;
+use crate::nn::values::with as with_values;
 
 inventory::submit! {
     Registration {
@@ -179,7 +180,7 @@ impl Contrastive {
                 Pooling::Cls => ops::gather(state, &first_tokens(pass)?)?,
                 Pooling::Mean => ops::sequence_mean(state, &pass.offsets)?,
             }; // (batch, hidden)
-            ops::with(&pooled, |values| {
+            with_values(&pooled, |values| {
                 for (&row, vector) in group.iter().zip(values.chunks_exact(vectors.width)) {
                     vectors.values[row * vectors.width..][..vectors.width].copy_from_slice(vector);
                 }

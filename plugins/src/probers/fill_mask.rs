@@ -15,6 +15,7 @@ use super::candidate_groups::{CandidateGroups, Distinct, Ties};
 use super::query::{Queries, encode_in_passes};
 use super::ranking::{KEPT, Pools, PredictionsBuilder};
 use crate::nn::ops;
+use crate::nn::values::with as with_values;
 
 inventory::submit! {
     Registration {
@@ -116,7 +117,7 @@ impl Prober for FillMask {
             let logits = output.mlm_logits()?; // (masks, vocab)
             let values = if self.params.score == Score::SumLogits { logits.clone() } else { ops::log_softmax(logits)? };
             let width = values.dim(1)?;
-            ops::with(&values, |values| {
+            with_values(&values, |values| {
                 let rows: Vec<(usize, &[f32])> = group.iter().map(|&index| answerable[index]).zip(values.chunks_exact(width)).collect();
                 let found: Vec<(usize, Answer)> = rows.into_par_iter().map(|(row, values)| (row, self.answer(row, values, &pools, &vocabulary))).collect();
                 for (row, answer) in found {

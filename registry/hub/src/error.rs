@@ -176,7 +176,7 @@ impl NoNetwork {
             Self::Variable(name) => format!("unset `{name}` to download it; else {copy}"),
             Self::Requested => format!("run once without `--offline` to download it; else {copy}"),
             Self::NotBuilt => format!("use a build with the feature `hub`; else {copy}"),
-            Self::CacheOnly => "fetch it first".to_owned(),
+            Self::CacheOnly => format!("`lmprobe fetch {repo}` downloads it, as `lmprobe run` does"),
         }
     }
 }
