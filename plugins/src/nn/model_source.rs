@@ -1,6 +1,6 @@
 //! A model folder whose configuration, tokenizer and tensor headers were read: what every family's [`EncoderSource`] is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Tensor, Var};
@@ -287,9 +287,8 @@ impl EncoderSource for ModelSource {
                 tensors.push((own.clone(), stored));
             }
         }
-        let is_own = |own: &str, stored: &Stored| {
-            stored.modern.starts_with(self.blueprint.files.prefix) || self.blueprint.tensors(self.parts).iter().any(|spec| spec.name == own)
-        };
+        let network: BTreeSet<String> = self.blueprint.tensors(self.parts).into_iter().map(|spec| spec.name).collect();
+        let is_own = |own: &str, stored: &Stored| stored.modern.starts_with(self.blueprint.files.prefix) || network.contains(own);
         let has_more = tensors.iter().any(|(own, stored)| own.starts_with(self.blueprint.files.head) || !is_own(own, stored)) || self.parts.head;
         let named: Vec<(String, &Stored)> =
             tensors.into_iter().map(|(own, stored)| (if is_own(&own, stored) { self.blueprint.stored_name(&own, has_more) } else { own }, stored)).collect();
