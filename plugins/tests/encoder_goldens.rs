@@ -376,6 +376,26 @@ fn what_a_network_does_not_have_is_not_given() {
 }
 
 #[test]
+fn dropout_hangs_from_its_seed_and_lets_gradients_through() {
+    for (name, family) in FIXTURES {
+        let (encoder, batch) = (load(name, family), Expected::of(name).batch());
+        let model = encoder.trainable().unwrap();
+        let want = Want::layer(encoder.info().layers);
+        let pass = |dropout: Option<Seed>| model.forward(&batch, &want, dropout).unwrap().hidden.remove(0).1;
+        let first = pass(Some(Seed(1)));
+        assert_eq!(values(&first), values(&pass(Some(Seed(1)))), "{name}");
+        assert_ne!(values(&first), values(&pass(Some(Seed(2)))), "{name}");
+        assert_ne!(values(&first), values(&pass(None)), "{name}");
+        let gradients = first.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        // The last hidden state hangs from everything but pooler and head.
+        let outside = ["pooler.", "cls.", "lm_head.", "vocab_", "output_projection."];
+        for variable in model.variables().iter().filter(|variable| !outside.iter().any(|start| variable.name.starts_with(start))) {
+            assert!(gradients.get(variable.var.as_tensor()).is_some(), "{name}: no gradient reaches {}", variable.name);
+        }
+    }
+}
+
+#[test]
 fn drawn_weights_hang_from_the_seed() {
     for (name, family) in FIXTURES {
         let source = ModelSource::new(family, ModelOptions { init: Init::Random, ..ModelOptions::of(folder(name)) }).unwrap();
