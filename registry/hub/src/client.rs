@@ -72,7 +72,11 @@ const LINKED: [&str; 3] = ["x-repo-commit", "x-linked-etag", "x-linked-size"];
 
 impl Client {
     pub(crate) fn new(remote: &Remote) -> Result<Self, Error> {
-        let config = Agent::config_builder()
+        let origin = Origin::of(&remote.endpoint).ok_or_else(|| Error::Environment {
+            variable: "HF_ENDPOINT",
+            reason: "it is not the address of a hub, such as `https://huggingface.co`".to_owned(),
+        })?;
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -80,13 +84,12 @@ impl Client {
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(READ_TIMEOUT))
-            .timeout_per_read(Some(READ_TIMEOUT))
-            .build();
-        let origin = Origin::of(&remote.endpoint).ok_or_else(|| Error::Environment {
-            variable: "HF_ENDPOINT",
-            reason: "it is not the address of a hub, such as `https://huggingface.co`".to_owned(),
-        })?;
-        Ok(Self { agent: config.into(), endpoint: remote.endpoint.clone(), origin, token: remote.token.read()? })
+            .timeout_per_read(Some(READ_TIMEOUT));
+        // A proxy of the environment would look for a hub on its own machine.
+        if origin.is_loopback() {
+            config = config.proxy(None);
+        }
+        Ok(Self { agent: config.build().into(), endpoint: remote.endpoint.clone(), origin, token: remote.token.read()? })
     }
 
     /// The commit a revision stands for now, and the files it has.

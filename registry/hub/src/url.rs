@@ -25,6 +25,11 @@ impl Origin {
         Some(Self { host: uri.host()?.to_ascii_lowercase(), port: uri.port_u16().unwrap_or(port), scheme })
     }
 
+    /// Whether it is this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        matches!(self.host.as_str(), "localhost" | "[::1]" | "::1") || self.host.starts_with("127.")
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.scheme == "https"
     }
