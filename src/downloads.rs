@@ -1,14 +1,12 @@
 //! What a person sees of a download: a bar on a terminal, otherwise plain lines.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lmprobe_registry::HubEvent;
 
 use crate::console::Console;
-
-/// A log file should not grow by more than a line a minute.
-const LINE_EVERY: Duration = Duration::from_mins(1);
+use crate::progress::LINE_EVERY;
 
 /// Shows the downloads of models on standard error.
 pub(crate) struct Downloads {

@@ -10,7 +10,7 @@ use lmprobe_core::Progress;
 use crate::console::Console;
 
 /// A log file should not grow by more than a line a minute.
-const LINE_EVERY: Duration = Duration::from_mins(1);
+pub(crate) const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// Shows a run on standard error.
 pub(crate) struct Display {

@@ -52,17 +52,9 @@ pub fn hash_path(path: &Path) -> Result<ContentHash> {
     if !path.is_dir() {
         return hash_file(path);
     }
-    let mut files = Vec::new();
-    list(path, path, &mut files)?;
-    files.sort();
-    let mut hasher = Sha256::new();
-    for name in files {
-        let hash = hash_file(&path.join(&name))?;
-        hasher.update(name.as_bytes());
-        hasher.update([0]);
-        hasher.update(hash.as_bytes());
-    }
-    Ok(hex(&hasher.finalize()))
+    let mut names = Vec::new();
+    list(path, path, &mut names)?;
+    hash_named(names.into_iter().map(|name| (path.join(&name), name)).collect())
 }
 
 /// The hash of some files by name and content, whatever their order and whatever folder they lie in.
@@ -70,17 +62,17 @@ pub fn hash_path(path: &Path) -> Result<ContentHash> {
 /// # Errors
 /// If one cannot be read.
 pub fn hash_files(files: &[PathBuf]) -> Result<ContentHash> {
-    let mut entries = Vec::with_capacity(files.len());
-    for path in files {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        entries.push((name, hash_file(path)?));
-    }
-    entries.sort();
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    hash_named(files.iter().map(|path| (path.clone(), name(path))).collect())
+}
+
+fn hash_named(mut files: Vec<(PathBuf, String)>) -> Result<ContentHash> {
+    files.sort_by(|a, b| a.1.cmp(&b.1));
     let mut hasher = Sha256::new();
-    for (name, hash) in entries {
+    for (path, name) in files {
         hasher.update(name.as_bytes());
         hasher.update([0]);
-        hasher.update(hash.as_bytes());
+        hasher.update(hash_file(&path)?.as_bytes());
     }
     Ok(hex(&hasher.finalize()))
 }
@@ -137,6 +129,18 @@ mod tests {
         assert_eq!(make("a", "1"), make("a", "1"));
         assert_ne!(make("a", "1"), make("a", "2"));
         assert_ne!(make("a", "1"), make("b", "1"));
+    }
+
+    #[test]
+    fn files_hash_as_the_folder_that_holds_just_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["b", "a"].map(|name| folder.path().join(name));
+        for path in &paths {
+            std::fs::write(path, path.file_name().unwrap().as_encoded_bytes()).unwrap();
+        }
+        assert_eq!(hash_files(&paths).unwrap(), hash_path(folder.path()).unwrap());
+        std::fs::write(folder.path().join("README.md"), "x").unwrap();
+        assert_ne!(hash_files(&paths).unwrap(), hash_path(folder.path()).unwrap());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::HumanBytes;
 use lmprobe_core::Error;
 
 use crate::console::Console;
@@ -45,9 +46,9 @@ pub(crate) fn execute(arguments: &ConvertArgs, console: Console) -> anyhow::Resu
     // What was written is read again before anything is replaced.
     let n_tensors: usize = model.source.at(&fresh)?.report().dtypes.iter().map(|(_, n)| n).sum();
     put_in_place(&fresh, &out, &staging.path().join("earlier"))?;
-    let mut text = format!("{}: {}, {}, {}\n", shown(&out), count(written.files.len(), "file"), count(n_tensors, "tensor"), bytes(written.total()));
+    let mut text = format!("{}: {}, {}, {}\n", shown(&out), count(written.files.len(), "file"), count(n_tensors, "tensor"), HumanBytes(written.total()));
     for (name, size) in &written.files {
-        let _ = writeln!(text, "  {name}  {}", bytes(*size));
+        let _ = writeln!(text, "  {name}  {}", HumanBytes(*size));
     }
     console.result(&text)?;
     Ok(Exit::Done)
@@ -106,34 +107,5 @@ impl Written {
 
     fn total(&self) -> u64 {
         self.files.iter().map(|(_, size)| size).sum()
-    }
-}
-
-/// A size as a person reads it: `17 B`, `3.4 MiB`.
-pub(crate) fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    // Tenths by whole numbers: an exact size would suggest more than it says.
-    let mut tenths = n * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(440_000_000), "419.6 MiB");
-        assert_eq!(bytes(5 << 40), "5.0 TiB");
     }
 }

@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::path::Path;
 
 use clap::Args;
+use indicatif::HumanBytes;
 use lmprobe_core::{EncoderInfo, ModelReport, hash_files};
 use lmprobe_registry::OpenModel;
 use serde_json::{Value, json};
 
-use crate::cmd::convert::bytes;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::models::ReadAs;
@@ -95,7 +95,7 @@ fn text(model: &OpenModel, hash: Option<&str>) -> String {
     row("weights", if info.random_init { "drawn from a seed".into() } else { format!("{}, {}", report.format, element_types(report)) });
     for path in &report.files {
         let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        row("file", format!("{name}  {}", size(path).map_or_else(|| "unreadable".into(), bytes)));
+        row("file", format!("{name}  {}", size(path).map_or_else(|| "unreadable".into(), |bytes| HumanBytes(bytes).to_string())));
     }
     if let Some(hash) = hash {
         row("sha256 of the files", hash.to_owned());

@@ -1,6 +1,5 @@
 //! Tokenizers that the `tokenizers` crate can run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use lmprobe_core::serde_json;
@@ -113,12 +112,9 @@ fn batch_of(encoding: &Encoding, truncated: bool) -> TokenBatch {
 /// Runs code of the crate. A malformed `tokenizer.json` can make it panic, which is an error of the file and not of this program.
 pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     let fail = |message: &str| Error::Unsupported(format!("tokenizer: {message}"));
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|error| fail(&error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(fail(text.unwrap_or("it panicked")))
-        }
+    match lmprobe_core::contained("tokenizer", || run().map_err(|error| fail(&error.to_string()))) {
+        Err(Error::Panic { message, .. }) => Err(fail(&message)),
+        done => done,
     }
 }
 
