@@ -8,7 +8,7 @@ use lmprobe_core::TokenBatch;
 pub(crate) enum Pooling {
     /// One vector a token, special tokens included
     Tokens,
-    /// The first token: `[CLS]` of BERT, `<s>` of `RoBERTa`
+    /// The first token: `[CLS]` of BERT, `<s>` of RoBERTa
     Cls,
     /// The mean of all tokens, `[CLS]` and `[SEP]` included, as sentence-transformers has it
     Mean,

@@ -18,7 +18,7 @@ inventory::submit! {
         id: "biobert",
         version: 1,
         build: Build::Encoder(build),
-        summary: "BioBERT: BERT pretrained on PubMed; always cased",
+        summary: "BioBERT: BERT pretrained on PubMed; cased whatever the folder says",
         manual: MANUAL,
         schema: schema_of::<BioBertParams>,
         families: &[],
@@ -31,7 +31,7 @@ inventory::submit! {
 const MANUAL: &str = "\
 ## What it does
 
-Runs BioBERT as `bert` does, and is cased whatever the folder says or does not say: uploads without `tokenizer_config.json` are lower-cased in
+Runs BioBERT as `bert` does, and is cased whatever the folder says or does not say, unless `casing` asks otherwise: uploads without `tokenizer_config.json` are lower-cased in
 silence by other software, and the vocabulary then knows few gene names.
 
 ## How
