@@ -30,9 +30,8 @@ pub struct lmprobe_component {
     /// `LMPROBE_CAP_*`.
     pub caps: u64,
     /// Creates an instance. `params` are a JSON object, complete and checked against the schema; paths are absolute.
-    pub create: Option<
-        unsafe extern "C" fn(call: *const lmprobe_call, params: lmprobe_str, instance: *mut *mut lmprobe_instance, error: *mut lmprobe_error) -> i32,
-    >,
+    pub create:
+        Option<unsafe extern "C" fn(call: *const lmprobe_call, params: lmprobe_str, instance: *mut *mut lmprobe_instance, error: *mut lmprobe_error) -> i32>,
     /// Destroys an instance, once.
     pub destroy: Option<unsafe extern "C" fn(instance: *mut lmprobe_instance)>,
     /// What the instance is or needs, as JSON.

@@ -56,6 +56,5 @@ pub struct lmprobe_host {
         ) -> i32,
     >,
     /// The text of a vocabulary entry of the encoder in a slot; empty if there is no such entry.
-    pub encoder_token:
-        Option<unsafe extern "C" fn(call: *const lmprobe_call, slot: u32, id: u32, text: *mut lmprobe_buf, error: *mut lmprobe_error) -> i32>,
+    pub encoder_token: Option<unsafe extern "C" fn(call: *const lmprobe_call, slot: u32, id: u32, text: *mut lmprobe_buf, error: *mut lmprobe_error) -> i32>,
 }
