@@ -34,7 +34,7 @@ const MAGIC: &str = r#"
 
 /* Defines the stamp; write it once, at the top level of one file. */
 #define LMPROBE_DEFINE_STAMP \
-  LMPROBE_EXPORTED const struct lmprobe_stamp LMPROBE_STAMP __attribute__((used, section(LMPROBE_STAMP_SECTION))); \
+  LMPROBE_EXPORTED const struct lmprobe_stamp LMPROBE_STAMP __attribute__((section(LMPROBE_STAMP_SECTION))); \
   const struct lmprobe_stamp LMPROBE_STAMP = \
     { LMPROBE_STAMP_MAGIC, sizeof(struct lmprobe_stamp), LMPROBE_ABI_MAJOR, LMPROBE_ABI_MINOR };
 
