@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::train::TrainingParams;
-use crate::{CellFilter, EncoderSource, Kind, Metric, Objective, OutputFormat, Prober, Result, Task};
+use crate::{CellFilter, EncoderSource, Kind, LibraryOrigin, Metric, Objective, OutputFormat, Prober, Result, Task};
 
 /// A plugin as one item of a run file uses it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,8 +17,11 @@ pub struct Component {
     /// The registered name.
     #[serde(rename = "use")]
     pub id: String,
-    /// The plugin's code version.
+    /// The plugin's code version; of a shared library the major version of the component.
     pub version: u32,
+    /// The shared library it was loaded from; empty for a built-in plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<LibraryOrigin>,
     /// The name in the tables.
     pub label: String,
     /// All parameters, defaults included, paths absolute.
@@ -39,7 +42,12 @@ impl Component {
                 *value = Value::String(format!("sha256:{}", hashes(path)?));
             }
         }
-        Ok(json!({"kind": self.kind, "use": self.id, "version": self.version, "params": params}))
+        let mut identity = json!({"kind": self.kind, "use": self.id, "version": self.version, "params": params});
+        // Where the library lies and in which process it runs changes no number; its bytes do.
+        if let Some(library) = &self.library {
+            identity["library"] = Value::String(format!("sha256:{}", library.sha256));
+        }
+        Ok(identity)
     }
 }
 

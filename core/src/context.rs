@@ -1,9 +1,11 @@
 //! What the host hands to every plugin call: seed, progress, cancellation, a place for warnings.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Error, Result, Seed};
+use crate::{ContentHash, Error, Result, Seed, hash_path};
 
 /// Receives what a run does while it does it. Implemented by whoever shows it to a person.
 pub trait Progress: Send + Sync {
@@ -53,19 +55,20 @@ pub struct CallContext<'a> {
     /// Whether to stop.
     pub cancel: Cancel,
     warnings: Mutex<Vec<String>>,
+    inputs: Mutex<BTreeMap<PathBuf, ContentHash>>,
 }
 
 impl<'a> CallContext<'a> {
     /// A context for one job.
     pub fn new(seed: Seed, progress: &'a dyn Progress, cancel: Cancel) -> Self {
-        Self { seed, progress, cancel, warnings: Mutex::new(Vec::new()) }
+        Self { seed, progress, cancel, warnings: Mutex::default(), inputs: Mutex::default() }
     }
 
     /// Records a warning: it is shown, and kept in the job's record.
     pub fn warn(&self, message: impl Into<String>) {
         let message = message.into();
         self.progress.warning(&message);
-        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message);
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(message);
     }
 
     /// Returns [`Error::Cancelled`] if the run was asked to stop.
@@ -76,8 +79,23 @@ impl<'a> CallContext<'a> {
         if self.cancel.is_requested() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
+    /// Records a file or folder that is no parameter and was read all the same: its hash stands in the job's record.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record_input(&self, path: &Path) -> Result<()> {
+        let hash = hash_path(path)?;
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), hash);
+        Ok(())
+    }
+
+    /// The inputs recorded so far.
+    pub fn inputs(&self) -> BTreeMap<PathBuf, ContentHash> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The warnings recorded so far, in order.
     pub fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

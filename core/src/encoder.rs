@@ -153,6 +153,8 @@ pub struct EncoderInfo {
     pub lm_head: bool,
     /// Whether a token sees only itself and what stands before it.
     pub causal: bool,
+    /// Whether it can be trained.
+    pub trainable: bool,
     /// Whether the weights are drawn from the seed instead of read.
     pub random_init: bool,
     /// Things a person should know about this checkpoint.
@@ -302,6 +304,7 @@ mod tests {
             mask: None,
             lowercase: true,
             casing_source: String::new(),
+            trainable: true,
             pooler: false,
             mlm_head: false,
             lm_head: false,

@@ -51,7 +51,7 @@ pub use objective::{BatchSource, Objective, Targets, TrainingBatch};
 pub use params::{ExistingFile, ExistingFiles, ExistingFolder, ModelFolder, PathKind, schema_of};
 pub use plan::{Cell, CellFilter, Job, JobId, JobKind, OutputFormat, Plan, PlanRequest};
 pub use prober::{Needs, Prober};
-pub use registration::{Build, BuildContext, Kind, Registration};
+pub use registration::{Build, BuildContext, Constructor, Describe, Isolation, Kind, LibraryOrigin, Origin, Registration};
 pub use run::run;
 pub use seed::{Random, Seed};
 pub use store::{JobFolder, Store, write_atomically};

@@ -22,6 +22,9 @@ pub struct JobRecord {
     pub wall_s: f64,
     /// Warnings of its plugins.
     pub warnings: Vec<String>,
+    /// Content hash of every file that a plugin said it read besides its parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<PathBuf, String>,
 }
 
 /// `manifest.json`.

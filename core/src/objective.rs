@@ -1,5 +1,6 @@
 //! Objectives: scalar losses the host can differentiate.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
@@ -7,7 +8,7 @@ use candle_core::Tensor;
 use crate::{Encoder, EncoderInfo, EncoderOutput, Needs, Result, Seed, TokenBatch, Want};
 
 /// Named targets of a loss.
-pub type Targets = BTreeMap<&'static str, Tensor>;
+pub type Targets = BTreeMap<Cow<'static, str>, Tensor>;
 
 /// A training signal: how texts become inputs and targets, and how outputs and targets become a loss.
 ///
@@ -22,11 +23,11 @@ pub trait Objective: Send + Sync {
     /// If the corpus leaves nothing to train on.
     fn prepare(&self, texts: &[String], encoder: &dyn Encoder, seed: Seed) -> Result<Box<dyn BatchSource>>;
 
-    /// What is wanted of the encoder for one input of a batch.
+    /// What is wanted of the encoder for input `index` of a batch.
     ///
     /// # Errors
     /// If the encoder does not have the layer or head.
-    fn want(&self, input: &TokenBatch, targets: &Targets, info: &EncoderInfo) -> Result<Want>;
+    fn want(&self, batch: &TrainingBatch, index: usize, info: &EncoderInfo) -> Result<Want>;
 
     /// The loss, a scalar whose graph reaches every output it uses. `outputs` stand in the order of [`TrainingBatch::inputs`].
     ///

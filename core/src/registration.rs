@@ -58,19 +58,25 @@ pub struct BuildContext {
     pub base: PathBuf,
 }
 
-/// The constructor of a plugin, by kind. Parameters are complete: the host filled in the defaults and checked the schema.
+/// Builds a plugin from its parameters, which are complete: the host filled in the defaults and checked the schema.
+pub type Constructor<T> = &'static (dyn Fn(Value, &BuildContext) -> Result<Arc<T>> + Send + Sync);
+
+/// Makes a JSON value that describes a plugin.
+pub type Describe = &'static (dyn Fn() -> Value + Send + Sync);
+
+/// The constructor of a plugin, by kind.
 #[derive(Clone, Copy)]
 pub enum Build {
     /// Builds an encoder's source: configuration and header are read, weights are not.
-    Encoder(fn(Value, &BuildContext) -> Result<Arc<dyn EncoderSource>>),
+    Encoder(Constructor<dyn EncoderSource>),
     /// Builds an objective.
-    Objective(fn(Value, &BuildContext) -> Result<Arc<dyn Objective>>),
+    Objective(Constructor<dyn Objective>),
     /// Builds a task; its files are read later.
-    Task(fn(Value, &BuildContext) -> Result<Arc<dyn Task>>),
+    Task(Constructor<dyn Task>),
     /// Builds a prober.
-    Prober(fn(Value, &BuildContext) -> Result<Arc<dyn Prober>>),
+    Prober(Constructor<dyn Prober>),
     /// Builds a metric.
-    Metric(fn(Value, &BuildContext) -> Result<Arc<dyn Metric>>),
+    Metric(Constructor<dyn Metric>),
 }
 
 impl Build {
@@ -86,7 +92,62 @@ impl Build {
     }
 }
 
-/// What a plugin says of itself. Submitted with [`inventory::submit!`] in the plugin's own file.
+/// Where a plugin comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// It is linked into the program.
+    Builtin {
+        /// The source file, `file!()`.
+        file: &'static str,
+        /// The line in it, `line!()`.
+        line: u32,
+    },
+    /// It was loaded from a shared library.
+    Library(LibraryOrigin),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin { file, line } => write!(formatter, "{file}:{line}"),
+            Self::Library(library) => write!(formatter, "{}", library.path.display()),
+        }
+    }
+}
+
+/// The shared library a plugin was loaded from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryOrigin {
+    /// The vendor of the library's components.
+    pub name: String,
+    /// The library's own version.
+    pub version: String,
+    /// The component's version.
+    pub component_version: String,
+    /// Version of the plugin interface it was built against, `1.0`.
+    pub abi: String,
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Whether the run file or the command line named that SHA-256.
+    pub pinned: bool,
+    /// Whether it runs in this process or in one of its own.
+    pub isolation: Isolation,
+}
+
+/// Where the code of a shared library runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// In this process: fast, and a crash of the plugin is one of the program.
+    #[default]
+    InProcess,
+    /// In a process of its own: a crash or an endless loop fails a job and nothing else.
+    Process,
+}
+
+/// What a plugin says of itself. Submitted with [`inventory::submit!`] in the plugin's own file, or made by whoever loads a shared library.
 pub struct Registration {
     /// The name in the run file; the file name in kebab-case.
     pub id: &'static str,
@@ -99,15 +160,13 @@ pub struct Registration {
     /// The manual: *What it does / How / Example / Reference*, in Markdown.
     pub manual: &'static str,
     /// JSON Schema of the parameters.
-    pub schema: fn() -> Value,
+    pub schema: Describe,
     /// `model_type` values of `config.json` that this encoder reads; empty for other kinds.
     pub families: &'static [&'static str],
     /// For an objective: where its recipe departs from [`crate::train::TrainingParams`]'s defaults, as a JSON object.
-    pub recipe: Option<fn() -> Value>,
-    /// The source file, `file!()`.
-    pub file: &'static str,
-    /// The line in it, `line!()`.
-    pub line: u32,
+    pub recipe: Option<Describe>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 impl Registration {

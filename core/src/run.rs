@@ -10,8 +10,8 @@ use polars::prelude::{Column as PolarsColumn, DataFrame, IntoColumn, NamedFrom, 
 use crate::manifest::{self, JobRecord, Manifest, ManifestJob};
 use crate::train::{TrainingJob, train};
 use crate::{
-    CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Job, JobId, JobKind, Plan, ProberItem, Progress, Resolved, Result, RunOptions, RunSummary,
-    Seed, Store, TaskItem, check, table,
+    CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Job, JobId, JobKind, MetricItem, Plan, ProberItem, Progress, Resolved, Result, RunOptions,
+    RunSummary, Seed, Store, TaskItem, check, table,
 };
 
 /// Conventions that every number of this program follows.
@@ -39,7 +39,7 @@ pub fn run(run: &Resolved, plan: &Plan, store: &Store, options: &RunOptions, pro
             break;
         }
     }
-    let jobs = std::mem::take(&mut executor.jobs);
+    let mut jobs = std::mem::take(&mut executor.jobs);
     let record = |jobs: &[ManifestJob]| {
         store.write_json(
             "manifest.json",
@@ -68,7 +68,7 @@ pub fn run(run: &Resolved, plan: &Plan, store: &Store, options: &RunOptions, pro
         record(&jobs)?;
         return Err(error);
     }
-    let scores = executor.collect(&jobs)?;
+    let scores = executor.collect(&mut jobs)?;
     record(&jobs)?;
     Ok(RunSummary {
         scores,
@@ -129,7 +129,14 @@ impl Executor<'_> {
         match result {
             Ok(()) => {
                 let wall_s = clock.elapsed().as_secs_f64();
-                folder.finish(&JobRecord { id: job.id.clone(), cell: job.cell.clone(), identity: job.identity.clone(), wall_s, warnings: cx.warnings() })?;
+                folder.finish(&JobRecord {
+                    id: job.id.clone(),
+                    cell: job.cell.clone(),
+                    identity: job.identity.clone(),
+                    wall_s,
+                    warnings: cx.warnings(),
+                    inputs: cx.inputs(),
+                })?;
                 self.progress.job_finished(index, &label, None, false);
                 self.note(job, "done", Some(wall_s), None, cx.warnings());
                 Ok(())
@@ -217,8 +224,8 @@ impl Executor<'_> {
         Ok(examples)
     }
 
-    /// Scores every finished job and writes the tables of the run.
-    fn collect(&self, jobs: &[ManifestJob]) -> Result<DataFrame> {
+    /// Scores every finished job and writes the tables of the run. A metric that fails makes the job failed; its predictions and other scores stay.
+    fn collect(&self, jobs: &mut [ManifestJob]) -> Result<DataFrame> {
         let mut scores: Option<DataFrame> = None;
         let mut kept = Vec::new();
         for (job, outcome) in self.plan.jobs.iter().zip(jobs) {
@@ -236,12 +243,17 @@ impl Executor<'_> {
             let frame = self.with_labels(&predictions, job)?;
             kept.extend(self.store.write_table(&format!("predictions/{}", file_name(job)), &frame, &self.run.formats)?);
             for item in &self.run.metrics {
-                let seed = Seed(self.run.seeds[0]).child("metric").child(&item.metric.name());
-                let cx = CallContext::new(seed, self.progress, self.cancel.clone());
-                let origin = format!("metric `{}`", item.metric.name());
-                let rows = check::contained(&origin, || item.metric.compute(&predictions, &cx))?;
-                table::METRIC_ROWS.check(&rows, &origin)?;
-                let rows = self.with_labels(&rows, job)?;
+                let rows = match self.score(item, &predictions) {
+                    Ok(rows) => self.with_labels(&rows, job)?,
+                    Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(error) => {
+                        let message = error.to_string();
+                        self.progress.warning(&format!("{}: {message}", job.cell));
+                        outcome.status = "failed".to_owned();
+                        outcome.error = Some(outcome.error.take().map_or(message.clone(), |first| format!("{first}; {message}")));
+                        continue;
+                    }
+                };
                 scores = Some(match scores {
                     None => rows,
                     Some(all) => all.vstack(&rows)?,
@@ -259,6 +271,17 @@ impl Executor<'_> {
         table::SCORES.check(&scores, "the run")?;
         self.store.write_table("scores", &scores, &self.run.formats)?;
         Ok(scores)
+    }
+
+    /// What one metric says of one job's predictions.
+    fn score(&self, item: &MetricItem, predictions: &DataFrame) -> Result<DataFrame> {
+        let name = item.metric.name();
+        let seed = Seed(self.run.seeds[0]).child("metric").child(&name);
+        let cx = CallContext::new(seed, self.progress, self.cancel.clone());
+        let origin = format!("metric `{name}`");
+        let rows = check::contained(&origin, || item.metric.compute(predictions, &cx))?;
+        table::METRIC_ROWS.check(&rows, &origin)?;
+        Ok(rows)
     }
 
     /// The table with the columns that say which cell its rows belong to in front.

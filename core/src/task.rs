@@ -13,7 +13,7 @@ pub trait Task: Send + Sync {
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples>;
 
     /// The metrics a run reports when it names none, as written in a run file.
-    fn default_metrics(&self) -> &'static [&'static str];
+    fn default_metrics(&self) -> Vec<String>;
 }
 
 /// What a task gives to a prober.

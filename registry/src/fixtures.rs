@@ -8,7 +8,8 @@ use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
     BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
-    ModelFolder, ModelReport, Needs, Objective, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want, schema_of,
+    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want,
+    schema_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -77,23 +78,22 @@ macro_rules! registration {
             build: $build,
             summary: "for tests",
             manual: "",
-            schema: schema_of::<$params>,
+            schema: &schema_of::<$params>,
             families: $families,
             recipe: $recipe,
-            file: file!(),
-            line: line!(),
+            origin: Origin::Builtin { file: file!(), line: line!() },
         };
     };
 }
 
-registration!(BERT, "bert", Build::Encoder(build_bert), BertParams, &["bert", "roberta"], None);
-registration!(CONTRASTIVE, "contrastive", Build::Objective(build_contrastive), ContrastiveParams, &[], Some(contrastive_recipe));
-registration!(FACTS, "facts", Build::Task(build_facts), FactsParams, &[], None);
-registration!(FILL_MASK, "fill-mask", Build::Prober(build_fill_mask), FillMaskParams, &[], None);
-registration!(MIMIC, "mimic", Build::Prober(build_mimic), MimicParams, &[], None);
-registration!(RANDOM_RANKING, "random-ranking", Build::Prober(build_random_ranking), NoParams, &[], None);
-registration!(ACC, "acc", Build::Metric(build_acc), AccParams, &[], None);
-registration!(MRR, "mrr", Build::Metric(build_mrr), NoParams, &[], None);
+registration!(BERT, "bert", Build::Encoder(&build_bert), BertParams, &["bert", "roberta"], None);
+registration!(CONTRASTIVE, "contrastive", Build::Objective(&build_contrastive), ContrastiveParams, &[], Some(&contrastive_recipe));
+registration!(FACTS, "facts", Build::Task(&build_facts), FactsParams, &[], None);
+registration!(FILL_MASK, "fill-mask", Build::Prober(&build_fill_mask), FillMaskParams, &[], None);
+registration!(MIMIC, "mimic", Build::Prober(&build_mimic), MimicParams, &[], None);
+registration!(RANDOM_RANKING, "random-ranking", Build::Prober(&build_random_ranking), NoParams, &[], None);
+registration!(ACC, "acc", Build::Metric(&build_acc), AccParams, &[], None);
+registration!(MRR, "mrr", Build::Metric(&build_mrr), NoParams, &[], None);
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "lmprobe_core::schemars")]
@@ -134,6 +134,7 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
             mask: head.then(|| MaskToken { text: "[MASK]".into(), id: 4 }),
             lowercase: true,
             casing_source: String::new(),
+            trainable: true,
             pooler: false,
             mlm_head: head,
             lm_head: false,
@@ -209,7 +210,7 @@ impl Objective for Contrastive {
         unimplemented!("resolving trains nothing")
     }
 
-    fn want(&self, _: &TokenBatch, _: &Targets, _: &EncoderInfo) -> Result<Want> {
+    fn want(&self, _: &TrainingBatch, _: usize, _: &EncoderInfo) -> Result<Want> {
         unimplemented!("resolving trains nothing")
     }
 
@@ -241,8 +242,8 @@ impl Task for Facts {
         unimplemented!("resolving reads no data")
     }
 
-    fn default_metrics(&self) -> &'static [&'static str] {
-        &["acc@1", "mrr"]
+    fn default_metrics(&self) -> Vec<String> {
+        ["acc@1", "mrr"].map(str::to_owned).into()
     }
 }
 

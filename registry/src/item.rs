@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lmprobe_core::{BuildContext, Component, Kind, Registration, contained};
+use lmprobe_core::{BuildContext, Component, Kind, Origin, Registration, contained};
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Location, Report};
@@ -93,8 +93,12 @@ impl Item {
 
     /// The item as the plan knows it.
     pub(crate) fn component(&self, label: String, params: Params) -> Component {
-        let Registration { id, version, .. } = *self.registration;
-        Component { kind: self.registration.kind(), id: id.to_owned(), version, label, params: params.values, paths: params.paths }
+        let Registration { id, version, origin, .. } = self.registration;
+        let library = match origin {
+            Origin::Builtin { .. } => None,
+            Origin::Library(library) => Some(library.clone()),
+        };
+        Component { kind: self.registration.kind(), id: (*id).to_owned(), version: *version, library, label, params: params.values, paths: params.paths }
     }
 }
 

@@ -133,11 +133,11 @@ pub(crate) fn default_metrics(cx: &mut Context<'_>, tasks: &[Entry<TaskItem>]) -
     let mut found: Vec<Entry<MetricItem>> = Vec::new();
     let mut seen = HashSet::new();
     for task in tasks {
-        for name in task.built.as_ref().map_or(&[][..], |task| task.task.default_metrics()) {
-            if !seen.insert(*name) {
+        for name in task.built.as_ref().map_or_else(Vec::new, |task| task.task.default_metrics()) {
+            if !seen.insert(name.clone()) {
                 continue;
             }
-            let node = Node { value: Value::String((*name).to_owned()), location: task.location };
+            let node = Node { value: Value::String(name), location: task.location };
             let (label, built) = read(cx, Kind::Metric, &node, &task.key).map_or((None, None), |item| {
                 let (label, built) = metric(cx, &item, item.registration.id.to_owned());
                 (Some(label), built)

@@ -33,15 +33,7 @@ impl Registry {
         registrations.sort_by_key(|registration| (registration.kind(), registration.id));
         for pair in registrations.windows(2) {
             if (pair[0].kind(), pair[0].id) == (pair[1].kind(), pair[1].id) {
-                return Err(Error::Config(format!(
-                    "two {} are called `{}`: {}:{} and {}:{}",
-                    pair[0].kind().plural(),
-                    pair[0].id,
-                    pair[0].file,
-                    pair[0].line,
-                    pair[1].file,
-                    pair[1].line
-                )));
+                return Err(Error::Config(format!("two {} are called `{}`: {} and {}", pair[0].kind().plural(), pair[0].id, pair[0].origin, pair[1].origin)));
             }
         }
         Ok(Self { registrations })

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use lmprobe_core::Registration;
+use lmprobe_core::{Origin, Registration};
 use lmprobe_registry::{Registry, plugin_schema};
 use serde_json::{Map, Value, json};
 
 use crate::cmd::describe_model::{self, ModelArgs};
-use crate::cmd::list::KindName;
+use crate::cmd::list::{KindName, origin};
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
 
@@ -70,8 +70,7 @@ pub(crate) fn execute(arguments: &DescribeArgs, console: Console) -> anyhow::Res
             "summary": plugin.summary,
             "manual": plugin.manual,
             "families": plugin.families,
-            "file": plugin.file,
-            "line": plugin.line,
+            "origin": origin(plugin),
             "schema": schema,
         }))?;
     } else {
@@ -87,7 +86,19 @@ fn manual(plugin: &Registration, schema: &Value) -> String {
     if !plugin.families.is_empty() {
         let _ = writeln!(text, "\nReads models whose `model_type` is {}.", plugin.families.join(", "));
     }
-    let _ = writeln!(text, "\nImplemented in {}:{}, version {}.", plugin.file, plugin.line, plugin.version);
+    let _ = match &plugin.origin {
+        Origin::Builtin { file, line } => writeln!(text, "\nImplemented in {file}:{line}, version {}.", plugin.version),
+        Origin::Library(library) => writeln!(
+            text,
+            "\nVersion {}, from the library {} {} (plugin interface {}):\n  path    {}\n  sha256  {}",
+            library.component_version,
+            library.name,
+            library.version,
+            library.abi,
+            library.path.display(),
+            library.sha256
+        ),
+    };
     text
 }
 

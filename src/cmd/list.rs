@@ -1,7 +1,7 @@
 //! `lmprobe list`: the plugins by kind.
 
 use clap::{Args, ValueEnum};
-use lmprobe_core::{Kind, Registration};
+use lmprobe_core::{Kind, Origin, Registration};
 use lmprobe_registry::Registry;
 use serde_json::{Value, json};
 
@@ -68,9 +68,21 @@ pub(crate) fn execute(arguments: &ListArgs, console: Console) -> anyhow::Result<
 fn table(registry: &Registry, kind: Kind) -> String {
     let mut table = TextTable::new([kind.plural(), ""]);
     for plugin in registry.of(kind) {
-        table.push(vec![plugin.id.to_owned(), plugin.summary.to_owned()]);
+        let from = match &plugin.origin {
+            Origin::Builtin { .. } => String::new(),
+            Origin::Library(library) => format!(" [{} {}, {}]", library.name, library.version, library.path.display()),
+        };
+        table.push(vec![plugin.id.to_owned(), format!("{}{from}", plugin.summary)]);
     }
     table.plain()
+}
+
+/// Where a plugin comes from: a place in the source, or a shared library.
+pub(crate) fn origin(plugin: &Registration) -> Value {
+    match &plugin.origin {
+        Origin::Builtin { file, line } => json!({"file": file, "line": line}),
+        Origin::Library(library) => json!({"library": library}),
+    }
 }
 
 fn entry(plugin: &Registration) -> Value {
@@ -80,7 +92,6 @@ fn entry(plugin: &Registration) -> Value {
         "version": plugin.version,
         "summary": plugin.summary,
         "families": plugin.families,
-        "file": plugin.file,
-        "line": plugin.line,
+        "origin": origin(plugin),
     })
 }

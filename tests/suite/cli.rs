@@ -52,7 +52,7 @@ fn every_listed_plugin_can_be_described() {
         let (kind, id) = (plugin["kind"].as_str().expect("a kind"), plugin["id"].as_str().expect("an id"));
         let manual = run(&["describe", kind, id]).exits(0).stdout;
         assert!(manual.contains("## Parameters"), "{manual}");
-        assert!(manual.contains(plugin["file"].as_str().expect("a file")), "{manual}");
+        assert!(manual.contains(plugin["origin"]["file"].as_str().expect("a file")), "{manual}");
         assert!(run(&["describe", kind, id, "--json"]).exits(0).json()["schema"].is_object());
     }
 }

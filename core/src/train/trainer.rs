@@ -132,7 +132,7 @@ impl Loop<'_> {
         let info = self.job.encoder.info();
         let mut outputs = Vec::with_capacity(batch.inputs.len());
         for (index, input) in batch.inputs.iter().enumerate() {
-            let want = self.job.objective.want(input, &batch.targets, info)?;
+            let want = self.job.objective.want(&batch, index, info)?;
             let dropout = self.job.params.dropout.then(|| seed.child("dropout").at(index as u64));
             outputs.push(self.model.forward(input, &want, dropout)?);
         }

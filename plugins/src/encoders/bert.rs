@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origin, Registration, Result, inventory, schema_of};
 
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
@@ -18,14 +18,13 @@ inventory::submit! {
     Registration {
         id: "bert",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "BERT and every checkpoint with its architecture",
         manual: MANUAL,
-        schema: schema_of::<BertParams>,
+        schema: &schema_of::<BertParams>,
         families: &["bert"],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert;
 use crate::nn::blueprint::{Blueprint, Family};
@@ -17,14 +17,13 @@ inventory::submit! {
     Registration {
         id: "biobert",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "BioBERT: BERT pretrained on PubMed; cased whatever the folder says",
         manual: MANUAL,
-        schema: schema_of::<BioBertParams>,
+        schema: &schema_of::<BioBertParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

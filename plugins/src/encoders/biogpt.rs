@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lmprobe_core::serde::Deserialize;
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert::{gelu, initializer_range, tenth, yes};
 use super::gpt2::DecoderParams;
@@ -18,14 +18,13 @@ inventory::submit! {
     Registration {
         id: "biogpt",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "BioGPT and every checkpoint with its architecture",
         manual: MANUAL,
-        schema: schema_of::<DecoderParams>,
+        schema: &schema_of::<DecoderParams>,
         families: &["biogpt"],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

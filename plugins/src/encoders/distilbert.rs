@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lmprobe_core::serde::Deserialize;
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert::{BertParams, gelu, initializer_range, tenth, yes};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
@@ -17,14 +17,13 @@ inventory::submit! {
     Registration {
         id: "distilbert",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "DistilBERT and every checkpoint with its architecture",
         manual: MANUAL,
-        schema: schema_of::<BertParams>,
+        schema: &schema_of::<BertParams>,
         families: &["distilbert"],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

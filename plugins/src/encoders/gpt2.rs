@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert::{initializer_range, tenth, yes};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
@@ -18,14 +18,13 @@ inventory::submit! {
     Registration {
         id: "gpt2",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "GPT-2 of every size, and every checkpoint with its architecture",
         manual: MANUAL,
-        schema: schema_of::<DecoderParams>,
+        schema: &schema_of::<DecoderParams>,
         families: &["gpt2"],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert::{self, BertParams};
 use crate::nn::blueprint::{Blueprint, Family};
@@ -14,14 +14,13 @@ inventory::submit! {
     Registration {
         id: "linkbert",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "LinkBERT and BioLinkBERT: BERT pretrained on linked documents",
         manual: MANUAL,
-        schema: schema_of::<BertParams>,
+        schema: &schema_of::<BertParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

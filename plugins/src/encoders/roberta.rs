@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Registration, Result, inventory, schema_of};
+use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Origin, Registration, Result, inventory, schema_of};
 
 use super::bert::{BLOCK_NAMES, BertConfig};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, parse_config};
@@ -18,14 +18,13 @@ inventory::submit! {
     Registration {
         id: "roberta",
         version: 1,
-        build: Build::Encoder(build),
+        build: Build::Encoder(&build),
         summary: "RoBERTa and every checkpoint with its architecture",
         manual: MANUAL,
-        schema: schema_of::<RobertaParams>,
+        schema: &schema_of::<RobertaParams>,
         families: &["roberta"],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lmprobe_core::statistics::{Mean, cluster_bootstrap, wilson};
 use lmprobe_core::table::MetricRows;
-use lmprobe_core::{Build, BuildContext, CallContext, Metric, Registration, Result, schema_of};
+use lmprobe_core::{Build, BuildContext, CallContext, Metric, Origin, Registration, Result, schema_of};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,13 @@ inventory::submit! {
     Registration {
         id: "acc",
         version: 1,
-        build: Build::Metric(build),
+        build: Build::Metric(&build),
         summary: "share of questions with a right answer among the first k candidates",
         manual: MANUAL,
-        schema: schema_of::<AccParams>,
+        schema: &schema_of::<AccParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

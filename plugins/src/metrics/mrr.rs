@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lmprobe_core::statistics::{Cluster, Interval, Mean, cluster_bootstrap};
 use lmprobe_core::table::MetricRows;
-use lmprobe_core::{Build, BuildContext, CallContext, Metric, Registration, Result, Seed, schema_of};
+use lmprobe_core::{Build, BuildContext, CallContext, Metric, Origin, Registration, Result, Seed, schema_of};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,13 @@ inventory::submit! {
     Registration {
         id: "mrr",
         version: 1,
-        build: Build::Metric(build),
+        build: Build::Metric(&build),
         summary: "mean of one over the rank of the best right answer",
         manual: MANUAL,
-        schema: schema_of::<MrrParams>,
+        schema: &schema_of::<MrrParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -126,6 +126,7 @@ impl ModelSource {
             mask: tokenizer.mask.clone(),
             lowercase: tokenizer.lowercase,
             casing_source: tokenizer.casing_source.clone(),
+            trainable: true,
             pooler: parts.pooler,
             mlm_head: parts.head && !causal,
             lm_head: parts.head && causal,

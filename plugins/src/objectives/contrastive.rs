@@ -7,7 +7,7 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Random, Registration, Result, Seed, Side, Targets,
+    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Origin, Random, Registration, Result, Seed, Side, Targets,
     TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
@@ -19,14 +19,13 @@ inventory::submit! {
     Registration {
         id: "contrastive",
         version: 1,
-        build: Build::Objective(build),
+        build: Build::Objective(&build),
         summary: "rewires an encoder: a sentence's masked beginning is drawn to its removed end",
         manual: MANUAL,
-        schema: schema_of::<ContrastiveParams>,
+        schema: &schema_of::<ContrastiveParams>,
         families: &[],
-        recipe: Some(recipe),
-        file: file!(),
-        line: line!(),
+        recipe: Some(&recipe),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 
@@ -160,7 +159,7 @@ impl Objective for Contrastive {
         Ok(Box::new(Pairs { beginnings, ends, notes }))
     }
 
-    fn want(&self, _: &TokenBatch, _: &Targets, info: &EncoderInfo) -> Result<Want> {
+    fn want(&self, _: &TrainingBatch, _: usize, info: &EncoderInfo) -> Result<Want> {
         Ok(Want::layer(info.layer(self.params.layer)?))
     }
 

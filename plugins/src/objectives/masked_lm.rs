@@ -7,7 +7,7 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Registration, Result, Seed, Targets, TokenBatch,
+    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Origin, Registration, Result, Seed, Targets, TokenBatch,
     Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
@@ -17,14 +17,13 @@ inventory::submit! {
     Registration {
         id: "masked-lm",
         version: 1,
-        build: Build::Objective(build),
+        build: Build::Objective(&build),
         summary: "masked language modelling, as BERT was trained",
         manual: MANUAL,
-        schema: schema_of::<MaskedLmParams>,
+        schema: &schema_of::<MaskedLmParams>,
         families: &[],
-        recipe: Some(recipe),
-        file: file!(),
-        line: line!(),
+        recipe: Some(&recipe),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 
@@ -125,8 +124,8 @@ impl Objective for MaskedLm {
         Ok(Box::new(Sentences { tokens: all.select(&kept), params: self.params.clone(), mask, vocab: info.vocab, notes }))
     }
 
-    fn want(&self, _: &TokenBatch, targets: &Targets, _: &EncoderInfo) -> Result<Want> {
-        let positions = targets["positions"].to_vec1::<u32>()?;
+    fn want(&self, batch: &TrainingBatch, _: usize, _: &EncoderInfo) -> Result<Want> {
+        let positions = batch.targets["positions"].to_vec1::<u32>()?;
         Ok(Want::mlm_at(positions.into_iter().map(|position| position as usize).collect()))
     }
 
@@ -169,7 +168,8 @@ impl BatchSource for Sentences {
         }
         let n = chosen.len();
         let positions = chosen.into_iter().map(|position| u32::try_from(position).expect("a batch has fewer than 2^32 tokens")).collect::<Vec<_>>();
-        let targets = Targets::from([("positions", Tensor::from_vec(positions, n, &Device::Cpu)?), ("pieces", Tensor::from_vec(pieces, n, &Device::Cpu)?)]);
+        let targets =
+            Targets::from([("positions".into(), Tensor::from_vec(positions, n, &Device::Cpu)?), ("pieces".into(), Tensor::from_vec(pieces, n, &Device::Cpu)?)]);
         Ok(TrainingBatch { inputs: vec![tokens], targets })
     }
 

@@ -6,7 +6,7 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
 use lmprobe_core::{
-    Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of,
+    Build, BuildContext, CallContext, Encoder, Examples, Needs, Origin, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of,
 };
 use lmprobe_kernels::matmul_transposed;
 use polars::prelude::DataFrame;
@@ -23,14 +23,13 @@ inventory::submit! {
     Registration {
         id: "contrastive",
         version: 1,
-        build: Build::Prober(build),
+        build: Build::Prober(&build),
         summary: "retrieves the answer among all candidate names by the vectors of the encoder",
         manual: MANUAL,
-        schema: schema_of::<ContrastiveParams>,
+        schema: &schema_of::<ContrastiveParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -6,7 +6,7 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
 use lmprobe_core::{
-    Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of,
+    Build, BuildContext, CallContext, Encoder, Examples, Needs, Origin, Prober, Registration, Result, TokenBatch, Tokenization, Want, inventory, schema_of,
 };
 use polars::prelude::DataFrame;
 use rayon::prelude::*;
@@ -21,14 +21,13 @@ inventory::submit! {
     Registration {
         id: "fill-mask",
         version: 1,
-        build: Build::Prober(build),
+        build: Build::Prober(&build),
         summary: "scores candidates by a masked language model's prediction at one mask",
         manual: MANUAL,
-        schema: schema_of::<FillMaskParams>,
+        schema: &schema_of::<FillMaskParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

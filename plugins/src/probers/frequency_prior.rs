@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lmprobe_core::{Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Registration, Result, schema_of, table};
+use lmprobe_core::{Build, BuildContext, CallContext, Encoder, Examples, Needs, Origin, Prober, Registration, Result, schema_of, table};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,13 @@ inventory::submit! {
     Registration {
         id: "frequency-prior",
         version: 1,
-        build: Build::Prober(build),
+        build: Build::Prober(&build),
         summary: "baseline: always the relation's most frequent gold answers (an oracle, asks no model)",
         manual: MANUAL,
-        schema: schema_of::<FrequencyPriorParams>,
+        schema: &schema_of::<FrequencyPriorParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lmprobe_core::{Build, BuildContext, CallContext, Encoder, Examples, Needs, Prober, Random, Registration, Result, schema_of, table};
+use lmprobe_core::{Build, BuildContext, CallContext, Encoder, Examples, Needs, Origin, Prober, Random, Registration, Result, schema_of, table};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,13 @@ inventory::submit! {
     Registration {
         id: "random-ranking",
         version: 1,
-        build: Build::Prober(build),
+        build: Build::Prober(&build),
         summary: "baseline: the candidates in random order (asks no model)",
         manual: MANUAL,
-        schema: schema_of::<RandomRankingParams>,
+        schema: &schema_of::<RandomRankingParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 

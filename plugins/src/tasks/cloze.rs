@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFile, ExistingFiles, Registration, Result, Task, schema_of};
+use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFile, ExistingFiles, Origin, Registration, Result, Task, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,14 +18,13 @@ inventory::submit! {
     Registration {
         id: "cloze",
         version: 1,
-        build: Build::Task(build),
+        build: Build::Task(&build),
         summary: "questions from any CSV, TSV or JSON Lines file of facts, LAMA and BioLAMA included",
         manual: MANUAL,
-        schema: schema_of::<ClozeParams>,
+        schema: &schema_of::<ClozeParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 
@@ -163,8 +162,8 @@ impl Task for Cloze {
         pools.examples(&self.questions(asked.questions, cx)?)
     }
 
-    fn default_metrics(&self) -> &'static [&'static str] {
-        &["acc@1", "acc@5", "acc@10", "mrr"]
+    fn default_metrics(&self) -> Vec<String> {
+        ["acc@1", "acc@5", "acc@10", "mrr"].map(str::to_owned).into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFile, ExistingFolder, Registration, Result, Task, schema_of};
+use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFile, ExistingFolder, Origin, Registration, Result, Task, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,14 +17,13 @@ inventory::submit! {
     Registration {
         id: "medlama",
         version: 1,
-        build: Build::Task(build),
+        build: Build::Task(&build),
         summary: "MedLAMA: 19 000 questions about 19 biomedical relations of the UMLS",
         manual: MANUAL,
-        schema: schema_of::<MedlamaParams>,
+        schema: &schema_of::<MedlamaParams>,
         families: &[],
         recipe: None,
-        file: file!(),
-        line: line!(),
+        origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
 
@@ -178,8 +177,8 @@ impl Task for Medlama {
         pools.examples(&questions)
     }
 
-    fn default_metrics(&self) -> &'static [&'static str] {
-        &["acc@1", "acc@5", "acc@10", "mrr"]
+    fn default_metrics(&self) -> Vec<String> {
+        ["acc@1", "acc@5", "acc@10", "mrr"].map(str::to_owned).into()
     }
 }
 
