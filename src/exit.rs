@@ -65,7 +65,7 @@ impl Exit {
     fn of_core(error: &Error) -> Self {
         match error {
             Error::Io { source, .. } if source.kind() == ErrorKind::OutOfMemory => Self::Memory,
-            Error::Io { .. } | Error::Data { .. } | Error::Model { .. } | Error::MissingTensors { .. } => Self::Input,
+            Error::Io { .. } | Error::Data { .. } | Error::Model { .. } | Error::MissingTensors { .. } | Error::Plugin { .. } => Self::Input,
             Error::Config(_) | Error::Unsupported(_) | Error::Locked(_) => Self::Usage,
             Error::Cancelled => Self::Stopped,
             Error::Tensor(source) if source.to_string().to_lowercase().contains("out of memory") => Self::Memory,

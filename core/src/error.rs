@@ -71,6 +71,14 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// A plugin of a shared library failed.
+    #[error("{origin}: {message}")]
+    Plugin {
+        /// Which plugin call.
+        origin: String,
+        /// What it said, or what became of it.
+        message: String,
+    },
     /// The run was asked to stop and can be resumed.
     #[error("stopped on request; the same command goes on from here")]
     Cancelled,
@@ -98,6 +106,11 @@ impl Error {
     /// A malformed data file.
     pub fn data(path: impl Into<PathBuf>, line: impl Into<Option<usize>>, message: impl Into<String>) -> Self {
         Self::Data { path: path.into(), line: line.into(), message: message.into() }
+    }
+
+    /// A failure of a plugin of a shared library.
+    pub fn plugin(origin: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Plugin { origin: origin.into(), message: message.into() }
     }
 
     /// A malformed model folder.
