@@ -67,7 +67,14 @@ pub(crate) enum Command {
     /// Make a model of the hub local and print its folder
     Fetch(cmd::fetch::FetchArgs),
     /// Print the JSON Schema of run files, for editors
-    Schema,
+    Schema(cmd::schema::SchemaArgs),
+    /// Begin a plugin of one's own
+    New(cmd::new_plugin::NewArgs),
+    /// Look at plugins in shared libraries and check them
+    Plugin(cmd::plugin::PluginArgs),
+    /// The other side of `isolation: process`
+    #[command(hide = true)]
+    PluginHost(cmd::plugin_host::PluginHostArgs),
     /// Show what this machine offers
     Doctor(cmd::doctor::DoctorArgs),
     /// Print a completion script for a shell

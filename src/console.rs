@@ -53,7 +53,7 @@ impl Console {
     /// Writes a part of the result to standard output. A reader that has seen enough (`| head`) is no failure.
     #[expect(clippy::unused_self, reason = "whoever may write holds a console")]
     pub(crate) fn result(self, text: &str) -> anyhow::Result<()> {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = lmprobe_registry::bridge::standard_output();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written.context("writing to standard output"),

@@ -59,6 +59,7 @@ fn react(signal: i32, cancel: &Cancel, state: &State) {
     let keyboard = signal == SIGINT;
     let exit = if keyboard { Exit::Interrupted } else { Exit::Stopped };
     let Some(display) = state.display.get() else {
+        lmprobe_registry::bridge::leaving();
         std::process::exit(exit.code().into());
     };
     if !cancel.is_requested() {
@@ -68,6 +69,7 @@ fn react(signal: i32, cancel: &Cancel, state: &State) {
         display.tell(&format!("stopping at the next safe point{again}"));
     } else if keyboard {
         display.tell(&format!("stopped at once; {}", display.if_stopped()));
+        lmprobe_registry::bridge::leaving();
         std::process::exit(exit.code().into());
     }
 }

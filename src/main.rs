@@ -15,6 +15,7 @@ mod logging;
 mod models;
 mod panic;
 mod pieces;
+mod plugins;
 mod progress;
 mod report;
 mod run_file;
@@ -43,5 +44,6 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => console.failure(&error),
     });
+    lmprobe_registry::bridge::shutdown_all();
     ExitCode::from(exit.code())
 }

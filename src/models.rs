@@ -6,6 +6,7 @@ use lmprobe_registry::{Hub, ModelRequest, Models, OpenError, OpenModel, Registry
 use crate::console::Console;
 use crate::downloads::Downloads;
 use crate::exit::{Exit, UsageError};
+use crate::plugins::PluginArgs;
 
 /// Whether a command may fetch what is not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +38,22 @@ pub(crate) struct ReadAs {
     /// Set a parameter of the encoder, such as `casing=cased`; may be repeated
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Models")]
     pub(crate) param: Vec<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 impl ReadAs {
+    /// The plugins of the command.
+    pub(crate) fn registry(&self, console: Console) -> anyhow::Result<Registry> {
+        self.plugins.registry(console)
+    }
+
     /// Opens a model; no weight is read.
     pub(crate) fn open(&self, model: &str, console: Console) -> anyhow::Result<OpenModel> {
         if model.trim().is_empty() {
             return Err(UsageError("the model's name is empty; give a folder or a hub id".into()).into());
         }
-        let registry = Registry::builtin()?;
+        let registry = self.registry(console)?;
         let request = ModelRequest { model, family: self.encoder.as_deref(), params: &self.param };
         match open_model(&registry, &models(console, Fetch::Missing)?, &request) {
             Ok(model) => Ok(model),

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lmprobe_core::{Plan, PlanRequest, Resolved};
-use lmprobe_registry::{Registry, Request, resolve};
+use lmprobe_registry::{Request, resolve};
 
 use crate::console::Console;
 use crate::models::{Fetch, models};
+use crate::plugins::PluginArgs;
 
 /// A run file and what the command line changes in it.
 #[derive(Debug, Args)]
@@ -19,14 +20,17 @@ pub(crate) struct RunFileArgs {
     /// Set a value of the run file, `seeds=[1,2]` or `encoders[0].model=path`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 impl RunFileArgs {
     /// Reads the file, builds its plugins and fills in the defaults. `fetch` says whether models of the hub may be downloaded; `out` replaces the run folder.
     pub(crate) fn resolve(&self, console: Console, fetch: Fetch, out: Option<&Path>) -> anyhow::Result<Resolved> {
-        let registry = Registry::builtin()?;
+        let registry = self.plugins.registry(console)?;
         let models = models(console, fetch)?;
-        let request = Request { path: &self.file, overrides: &self.set, out, models: &models };
+        let libraries = self.plugins.policy();
+        let request = Request { path: &self.file, overrides: &self.set, out, models: &models, libraries: &libraries };
         Ok(resolve(&registry, &request)?)
     }
 

@@ -23,7 +23,10 @@ pub fn contained<T>(origin: &str, call: impl FnOnce() -> Result<T>) -> Result<T>
 }
 
 /// Checks what a task returned.
-pub(crate) fn examples(examples: &Examples, origin: &str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Frame`] with the first thing that is wrong.
+pub fn examples(examples: &Examples, origin: &str) -> Result<()> {
     table::EXAMPLES.check(&examples.examples, origin)?;
     table::CANDIDATES.check(&examples.candidates, origin)?;
     let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: "examples", message });
@@ -51,7 +54,10 @@ pub(crate) fn examples(examples: &Examples, origin: &str) -> Result<()> {
 }
 
 /// Checks what a prober returned for these examples.
-pub(crate) fn predictions(predictions: &DataFrame, examples: &Examples, origin: &str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Frame`] with the first thing that is wrong.
+pub fn predictions(predictions: &DataFrame, examples: &Examples, origin: &str) -> Result<()> {
     table::PREDICTIONS.check(predictions, origin)?;
     let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: "predictions", message });
     let asked = table::texts(&examples.examples, "example_id")?;

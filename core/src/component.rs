@@ -22,6 +22,9 @@ pub struct Component {
     /// The shared library it was loaded from; empty for a built-in plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub library: Option<LibraryOrigin>,
+    /// The version of the component in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_version: Option<String>,
     /// The name in the tables.
     pub label: String,
     /// All parameters, defaults included, paths absolute.
@@ -119,6 +122,8 @@ pub struct Resolved {
     pub include: Vec<CellFilter>,
     /// Cells to leave out.
     pub exclude: Vec<CellFilter>,
+    /// The shared libraries that were loaded, used or not.
+    pub libraries: Vec<LibraryOrigin>,
     /// The run folder.
     pub folder: PathBuf,
     /// The formats of the result tables.

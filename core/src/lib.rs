@@ -37,7 +37,7 @@ mod task;
 mod tokens;
 pub mod train;
 
-pub use check::contained;
+pub use check::{contained, examples as check_examples, predictions as check_predictions};
 pub use component::{Adaptation, Component, EncoderItem, MetricItem, ProberItem, Resolved, TaskItem};
 pub use context::{CallContext, Cancel, Progress, Quiet};
 pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, LogitRows, MaskToken, ModelReport, Trainable, Variable, Want};

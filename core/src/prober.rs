@@ -31,6 +31,8 @@ pub struct Needs {
     pub pooler: bool,
     /// These hidden states, negative numbers counting from the end.
     pub layers: Vec<i64>,
+    /// A model that can be trained: what every objective asks.
+    pub trainable: bool,
     /// A seed: its answers are drawn, so they depend on the seed of the run.
     pub randomness: bool,
 }
@@ -61,6 +63,9 @@ impl Needs {
         }
         if self.pooler && !info.pooler {
             unmet.push("it needs a pooler, which the checkpoint does not have".to_owned());
+        }
+        if self.trainable && !info.trainable {
+            unmet.push("it is of a plugin, and encoders of plugins run models but cannot train them".to_owned());
         }
         for &layer in &self.layers {
             if let Err(Error::Config(message)) = info.layer(layer) {

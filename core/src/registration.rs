@@ -103,14 +103,19 @@ pub enum Origin {
         line: u32,
     },
     /// It was loaded from a shared library.
-    Library(LibraryOrigin),
+    Library {
+        /// The library.
+        library: LibraryOrigin,
+        /// The component's version.
+        component_version: String,
+    },
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Builtin { file, line } => write!(formatter, "{file}:{line}"),
-            Self::Library(library) => write!(formatter, "{}", library.path.display()),
+            Self::Library { library, .. } => write!(formatter, "{}", library.path.display()),
         }
     }
 }
@@ -122,8 +127,6 @@ pub struct LibraryOrigin {
     pub name: String,
     /// The library's own version.
     pub version: String,
-    /// The component's version.
-    pub component_version: String,
     /// Version of the plugin interface it was built against, `1.0`.
     pub abi: String,
     /// The file.

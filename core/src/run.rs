@@ -83,6 +83,7 @@ fn resolved_json(run: &Resolved) -> serde_json::Value {
     serde_json::json!({
         "name": run.name,
         "seeds": run.seeds,
+        "plugins": run.libraries,
         "encoders": run.encoders.iter().map(|item| serde_json::json!({"component": item.component, "info": item.source.info()})).collect::<Vec<_>>(),
         "adapt": run.adapt.iter().map(|adapt| adapt.recipe.as_ref().map(|(component, _, _)| component)).collect::<Vec<_>>(),
         "tasks": run.tasks.iter().map(|item| &item.component).collect::<Vec<_>>(),
@@ -249,7 +250,7 @@ impl Executor<'_> {
                     Err(error) => {
                         let message = error.to_string();
                         self.progress.warning(&format!("{}: {message}", job.cell));
-                        outcome.status = "failed".to_owned();
+                        "failed".clone_into(&mut outcome.status);
                         outcome.error = Some(outcome.error.take().map_or(message.clone(), |first| format!("{first}; {message}")));
                         continue;
                     }
@@ -281,7 +282,10 @@ impl Executor<'_> {
         let origin = format!("metric `{name}`");
         let rows = check::contained(&origin, || item.metric.compute(predictions, &cx))?;
         table::METRIC_ROWS.check(&rows, &origin)?;
-        Ok(rows)
+        if rows.height() == 0 {
+            return Err(Error::Frame { origin, schema: table::METRIC_ROWS.name, message: "there is no row".into() });
+        }
+        labelled(rows, &name, &item.component.label)
     }
 
     /// The table with the columns that say which cell its rows belong to in front.
@@ -308,6 +312,16 @@ impl Executor<'_> {
         columns.extend(frame.columns().iter().cloned());
         Ok(DataFrame::new(n, columns)?)
     }
+}
+
+/// Rows of a metric under the label that the run file gives it; what it calls otherwise than itself keeps its name.
+fn labelled(mut rows: DataFrame, name: &str, label: &str) -> Result<DataFrame> {
+    if label != name {
+        let names = table::texts(&rows, "metric")?.into_iter().map(|found| Some(if found == name { label } else { found }));
+        let names = table::text_column("metric", names);
+        rows.replace("metric", names.into_column())?;
+    }
+    Ok(rows)
 }
 
 /// A readable file name that two jobs of a run never share.

@@ -67,7 +67,7 @@ impl Matrix<'_> {
         let training_only = self.tasks.is_empty() || self.probers.is_empty();
         for entry in self.adapt {
             let Some(Adaptation { label, recipe: Some((component, objective, _)) }) = &entry.built else { continue };
-            let needs = objective.needs();
+            let needs = Needs { trainable: true, ..objective.needs() };
             let used = |encoder: &str| training_only || self.any(&|cell| cell.encoder == Some(encoder) && cell.adapt == Some(label));
             let what = Asking { verb: "train", noun: "objective", id: &component.id, filter: "adapt", label };
             self.check_each(report, &needs, (&entry.key, entry.location), &what, &used);

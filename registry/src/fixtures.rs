@@ -8,8 +8,7 @@ use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
     BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
-    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Registration, Resolved, Result, Seed, Targets, Task, TokenBatch, TrainingBatch, Want,
-    schema_of,
+    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Registration, Resolved, Result, Seed, Task, TrainingBatch, Want, schema_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,7 +51,16 @@ impl Workspace {
     pub(crate) fn resolve_with(&self, text: &str, overrides: &[&str], out: Option<&Path>) -> Result<Resolved, Invalid> {
         self.write("run.yaml", text);
         let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-        resolve(&registry(), &Request { path: &self.path().join("run.yaml"), overrides: &overrides, out, models: &crate::Models::default() })
+        resolve(
+            &registry(),
+            &Request {
+                path: &self.path().join("run.yaml"),
+                overrides: &overrides,
+                out,
+                models: &crate::Models::default(),
+                libraries: &crate::LibraryPolicy::default(),
+            },
+        )
     }
 
     pub(crate) fn resolve(&self, text: &str) -> Resolved {

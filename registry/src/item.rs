@@ -94,11 +94,12 @@ impl Item {
     /// The item as the plan knows it.
     pub(crate) fn component(&self, label: String, params: Params) -> Component {
         let Registration { id, version, origin, .. } = self.registration;
-        let library = match origin {
-            Origin::Builtin { .. } => None,
-            Origin::Library(library) => Some(library.clone()),
+        let (library, component_version) = match origin {
+            Origin::Builtin { .. } => (None, None),
+            Origin::Library { library, component_version } => (Some(library.clone()), Some(component_version.clone())),
         };
-        Component { kind: self.registration.kind(), id: (*id).to_owned(), version: *version, library, label, params: params.values, paths: params.paths }
+        let (kind, id) = (self.registration.kind(), (*id).to_owned());
+        Component { kind, id, version: *version, library, component_version, label, params: params.values, paths: params.paths }
     }
 }
 
@@ -165,7 +166,10 @@ pub(crate) fn label(cx: &mut Context<'_>, node: &Node, key: &str) -> Option<Stri
 }
 
 pub(crate) fn report_unknown(report: &mut Report, location: Location, key: &str, unknown: &Unknown) {
-    report.error(location, key, unknown.message()).label(unknown.hint());
+    let error = report.error(location, key, unknown.message()).label(unknown.hint());
+    if unknown.id().contains('/') {
+        error.help("a name with a vendor is of a plugin: list its shared library under `plugins`".to_owned());
+    }
 }
 
 /// An encoder given as a folder: the family is read from the model's own configuration.

@@ -21,6 +21,7 @@ mod fit;
 #[cfg(test)]
 mod fixtures;
 mod item;
+mod libraries;
 mod lists;
 mod models;
 mod node;
@@ -35,6 +36,8 @@ mod suggestion;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Invalid, Source};
+pub use libraries::{LibraryPolicy, library_argument};
+pub use lmprobe_bridge as bridge;
 pub use lmprobe_hub::{Event as HubEvent, Hub};
 pub use models::{ModelRequest, Models, OpenError, OpenModel, open_model};
 pub use registry::{Registry, Unknown};

@@ -106,6 +106,13 @@ pub enum Unknown {
 }
 
 impl Unknown {
+    /// The name that was looked for.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::OtherKind { id, .. } | Self::Misspelt { id, .. } | Self::Unheard { id, .. } => id,
+        }
+    }
+
     /// The message without the hint.
     pub(crate) fn message(&self) -> String {
         match self {

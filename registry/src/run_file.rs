@@ -12,7 +12,7 @@ use crate::item::Context;
 use crate::lists::{self, Entry, built, report_shared_labels};
 use crate::node::{Node, Value};
 use crate::schema::{At, Checker};
-use crate::{Models, Registry, overrides, run_schema, yaml};
+use crate::{LibraryPolicy, Models, Registry, overrides, run_schema, yaml};
 
 /// What to resolve.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Request<'a> {
     pub out: Option<&'a Path>,
     /// Finds models.
     pub models: &'a Models,
+    /// Which shared libraries may be loaded.
+    pub libraries: &'a LibraryPolicy,
 }
 
 /// Reads a run file, checks all of it and builds its plugins. No weight is read.
@@ -54,6 +56,9 @@ fn read(registry: &Registry, request: &Request<'_>, report: &mut Report) -> Opti
         return None;
     };
     let (top, _) = Checker::new(report).object(&root, entries, &run_schema::top_level(), &At::root(""));
+    let nothing = lists::list_of(&[], root.location);
+    // Without its plugins most of a file would be called unknown.
+    let registry = &crate::libraries::load(registry, request.libraries, root.get("plugins").unwrap_or(&nothing), report)?;
     let mut cx = Context { registry, report, build: BuildContext { base }, models: request.models };
     let lists = Lists::read(&mut cx, &root);
     let report = cx.report;
@@ -89,6 +94,7 @@ fn read(registry: &Registry, request: &Request<'_>, report: &mut Report) -> Opti
         metrics: built(lists.metrics)?,
         include: include?,
         exclude: exclude?,
+        libraries: registry.libraries(),
         folder,
         formats: serde_json::from_value::<Vec<OutputFormat>>(output["formats"].clone()).ok()?,
         document: root.to_json(),
@@ -443,6 +449,6 @@ mod tests {
     fn the_run_schema_and_the_check_know_the_same_keys() {
         let top = run_schema::top_level();
         let keys: Vec<&str> = top["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["name", "seeds", "encoders", "adapt", "tasks", "probers", "baselines", "metrics", "include", "exclude", "output"]);
+        assert_eq!(keys, ["name", "seeds", "plugins", "encoders", "adapt", "tasks", "probers", "baselines", "metrics", "include", "exclude", "output"]);
     }
 }

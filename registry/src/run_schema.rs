@@ -79,6 +79,7 @@ pub(crate) fn top_level() -> Value {
                 "description": "Everything drawn at random is drawn once for each seed.",
                 "type": "array", "items": {"type": "integer", "format": "uint64", "minimum": 0}, "minItems": 1, "uniqueItems": true, "default": [0]
             },
+            "plugins": {"description": "Shared libraries whose components this file uses.", "type": "array", "items": crate::libraries::item_schema(), "default": []},
             "encoders": {"description": "Language models: model folders or plugins.", "type": "array", "minItems": 1},
             "adapt": {"description": "Trainings before probing; `none` is the encoder as it is.", "type": "array", "minItems": 1, "default": ["none"]},
             "tasks": list("Sets of questions."),

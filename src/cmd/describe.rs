@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use lmprobe_core::{Origin, Registration};
-use lmprobe_registry::{Registry, plugin_schema};
+use lmprobe_registry::plugin_schema;
 use serde_json::{Map, Value, json};
 
 use crate::cmd::describe_model::{self, ModelArgs};
@@ -59,7 +59,7 @@ pub(crate) fn execute(arguments: &DescribeArgs, console: Console) -> anyhow::Res
     if let Some(option) = arguments.model.given() {
         return Err(UsageError(format!("{option} belongs to `describe model`, not to plugins")).into());
     }
-    let registry = Registry::builtin()?;
+    let registry = arguments.model.registry(console)?;
     let plugin = registry.find(kind.into(), &arguments.name).map_err(|unknown| UsageError(unknown.to_string()))?;
     let schema = plugin_schema(plugin);
     if arguments.json {
@@ -88,10 +88,10 @@ fn manual(plugin: &Registration, schema: &Value) -> String {
     }
     let _ = match &plugin.origin {
         Origin::Builtin { file, line } => writeln!(text, "\nImplemented in {file}:{line}, version {}.", plugin.version),
-        Origin::Library(library) => writeln!(
+        Origin::Library { library, component_version } => writeln!(
             text,
             "\nVersion {}, from the library {} {} (plugin interface {}):\n  path    {}\n  sha256  {}",
-            library.component_version,
+            component_version,
             library.name,
             library.version,
             library.abi,

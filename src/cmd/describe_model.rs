@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use indicatif::HumanBytes;
 use lmprobe_core::{EncoderInfo, ModelReport, hash_files};
-use lmprobe_registry::OpenModel;
+use lmprobe_registry::{OpenModel, Registry};
 use serde_json::{Value, json};
 
 use crate::console::Console;
@@ -29,6 +29,11 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The plugins of the command.
+    pub(crate) fn registry(&self, console: Console) -> anyhow::Result<Registry> {
+        self.read_as.registry(console)
+    }
+
     /// An option that was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let given = [("--hash", self.hash), ("--encoder", self.read_as.encoder.is_some()), ("--param", !self.read_as.param.is_empty())];

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::plugins::PluginArgs;
 use crate::report::text_table::TextTable;
 
 /// Arguments of `lmprobe list`.
@@ -17,6 +18,8 @@ pub(crate) struct ListArgs {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 /// A kind of plugin on the command line; singular and plural mean the same.
@@ -53,7 +56,7 @@ impl From<KindName> for Kind {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &ListArgs, console: Console) -> anyhow::Result<Exit> {
-    let registry = Registry::builtin()?;
+    let registry = arguments.plugins.registry(console)?;
     let kinds = arguments.kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind.into()]);
     if arguments.json {
         let plugins: Vec<Value> = kinds.iter().flat_map(|kind| registry.of(*kind)).map(entry).collect();
@@ -70,7 +73,7 @@ fn table(registry: &Registry, kind: Kind) -> String {
     for plugin in registry.of(kind) {
         let from = match &plugin.origin {
             Origin::Builtin { .. } => String::new(),
-            Origin::Library(library) => format!(" [{} {}, {}]", library.name, library.version, library.path.display()),
+            Origin::Library { library, .. } => format!(" [{} {}, {}]", library.name, library.version, library.path.display()),
         };
         table.push(vec![plugin.id.to_owned(), format!("{}{from}", plugin.summary)]);
     }
@@ -81,7 +84,7 @@ fn table(registry: &Registry, kind: Kind) -> String {
 pub(crate) fn origin(plugin: &Registration) -> Value {
     match &plugin.origin {
         Origin::Builtin { file, line } => json!({"file": file, "line": line}),
-        Origin::Library(library) => json!({"library": library}),
+        Origin::Library { library, component_version } => json!({"library": library, "component_version": component_version}),
     }
 }
 

@@ -9,7 +9,10 @@ pub(crate) mod embed;
 pub(crate) mod fetch;
 pub(crate) mod fill_mask;
 pub(crate) mod list;
+pub(crate) mod new_plugin;
 pub(crate) mod plan;
+pub(crate) mod plugin;
+pub(crate) mod plugin_host;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod schema;
@@ -32,7 +35,10 @@ pub(crate) fn execute(command: Command, console: Console) -> anyhow::Result<Exit
         Command::FillMask(arguments) => fill_mask::execute(&arguments, console),
         Command::Convert(arguments) => convert::execute(&arguments, console),
         Command::Fetch(arguments) => fetch::execute(&arguments, console),
-        Command::Schema => schema::execute(console),
+        Command::Schema(arguments) => schema::execute(&arguments, console),
+        Command::New(arguments) => new_plugin::execute(&arguments, console),
+        Command::Plugin(arguments) => plugin::execute(&arguments, console),
+        Command::PluginHost(arguments) => plugin_host::execute(&arguments),
         Command::Doctor(arguments) => doctor::execute(&arguments, console),
         Command::Completions(arguments) => completions::execute(&arguments, console),
     }

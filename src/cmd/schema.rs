@@ -1,12 +1,21 @@
 //! `lmprobe schema`: the JSON Schema of run files, for the completion of editors.
 
-use lmprobe_registry::{Registry, run_schema};
+use clap::Args;
+use lmprobe_registry::run_schema;
 
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::plugins::PluginArgs;
+
+/// Arguments of `lmprobe schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
 
 /// Runs the command.
-pub(crate) fn execute(console: Console) -> anyhow::Result<Exit> {
-    console.json(&run_schema(&Registry::builtin()?))?;
+pub(crate) fn execute(arguments: &SchemaArgs, console: Console) -> anyhow::Result<Exit> {
+    console.json(&run_schema(&arguments.plugins.registry(console)?))?;
     Ok(Exit::Done)
 }

@@ -27,7 +27,7 @@ impl<'a> FeatureLines<'a> {
     }
 
     pub(crate) fn to_standard_output(order: &Order<'a>) -> Self {
-        let out = Box::new(io::BufWriter::new(io::stdout()));
+        let out = Box::new(io::BufWriter::new(lmprobe_registry::bridge::standard_output()));
         Self { out, path: "standard output".into(), staged: None, shape: order.shape, encoder: order.encoder }
     }
 

@@ -8,14 +8,18 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates of this workspace each crate may use.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("lmprobe-core", &[]),
+    ("lmprobe-abi", &[]),
+    ("lmprobe-sdk", &["lmprobe-abi"]),
+    ("lmprobe-loader", &["lmprobe-abi"]),
+    ("lmprobe-bridge", &["lmprobe-abi", "lmprobe-core", "lmprobe-loader"]),
     ("lmprobe-kernels", &[]),
     ("lmprobe-checkpoints", &[]),
     ("lmprobe-hub", &[]),
     ("lmprobe-plugins", &["lmprobe-core", "lmprobe-checkpoints", "lmprobe-kernels"]),
     // One line of the registry names the built-in crate, so that the linker keeps it.
-    ("lmprobe-registry", &["lmprobe-core", "lmprobe-hub", "lmprobe-plugins"]),
+    ("lmprobe-registry", &["lmprobe-bridge", "lmprobe-core", "lmprobe-hub", "lmprobe-plugins"]),
     ("lmprobe", &["lmprobe-core", "lmprobe-kernels", "lmprobe-plugins", "lmprobe-registry"]),
 ];
 
@@ -55,7 +59,17 @@ fn arrows_point_one_way() {
 #[test]
 fn the_core_and_the_plugins_know_no_terminal() {
     let dependencies = dependencies();
-    for name in ["lmprobe-core", "lmprobe-plugins", "lmprobe-kernels", "lmprobe-checkpoints", "lmprobe-hub"] {
+    for name in [
+        "lmprobe-core",
+        "lmprobe-plugins",
+        "lmprobe-kernels",
+        "lmprobe-checkpoints",
+        "lmprobe-hub",
+        "lmprobe-abi",
+        "lmprobe-sdk",
+        "lmprobe-loader",
+        "lmprobe-bridge",
+    ] {
         let found: Vec<_> = PROGRAM_ONLY.iter().filter(|used| dependencies[name].contains(**used)).collect();
         assert!(found.is_empty(), "{name} must not use {found:?}");
     }
@@ -85,11 +99,35 @@ fn only_one_module_names_the_yaml_library() {
     assert_eq!(naming, ["yaml.rs"]);
 }
 
+/// Files and folders in which `unsafe` may stand.
+const UNSAFE: [&str; 17] = [
+    // The boundary to plugins in shared libraries: the kit's side,
+    "core/abi/src/",
+    "core/sdk/src/arrow.rs",
+    "core/sdk/src/boundary/",
+    "core/sdk/src/export.rs",
+    "core/sdk/src/lib.rs",
+    // and the program's.
+    "registry/bridge/src/callbacks.rs",
+    "registry/bridge/src/native.rs",
+    "registry/bridge/src/process/system.rs",
+    "registry/bridge/src/standard_output.rs",
+    "registry/bridge/src/table_export.rs",
+    "registry/bridge/src/table_import.rs",
+    "registry/bridge/src/tensor_crossing.rs",
+    "registry/bridge/src/watch.rs",
+    "registry/bridge/tests/",
+    "registry/loader/",
+    // The memory map, and the allocator of a test that counts.
+    "plugins/checkpoints/src/mapped_file.rs",
+    "plugins/checkpoints/tests/damage.rs",
+];
+
 #[test]
 fn unsafe_stands_where_it_may() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut naming = BTreeSet::new();
-    for folder in ["src", "core/src", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints"] {
+    for folder in ["src", "core", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints"] {
         sources(&root.join(folder), &mut |path, text| {
             let code = |line: &&str| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("#!");
             if text.lines().filter(code).any(|line| line.contains("unsafe ") || line.contains("unsafe_code")) {
@@ -97,14 +135,16 @@ fn unsafe_stands_where_it_may() {
             }
         });
     }
-    // The memory map, and the allocator of a test that counts.
-    assert_eq!(naming.into_iter().collect::<Vec<_>>(), ["plugins/checkpoints/src/mapped_file.rs", "plugins/checkpoints/tests/damage.rs"]);
+    let elsewhere: Vec<&String> = naming.iter().filter(|name| !UNSAFE.iter().any(|place| name.starts_with(place))).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    let empty: Vec<&&str> = UNSAFE.iter().filter(|place| !naming.iter().any(|name| name.starts_with(**place))).collect();
+    assert!(empty.is_empty(), "nothing unsafe is left in {empty:?}");
 }
 
 #[test]
 fn files_have_no_names_that_say_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["src", "core/src", "registry/src", "registry/hub/src", "plugins/src", "plugins/checkpoints/src", "plugins/kernels/src"] {
+    for folder in ["src", "core", "registry", "plugins/src", "plugins/checkpoints/src", "plugins/kernels/src"] {
         sources(&root.join(folder), &mut |path, _| {
             let stem = path.file_stem().unwrap().to_str().unwrap();
             assert!(!["base", "utils", "common", "helpers", "types", "manager"].contains(&stem), "{} says nothing about what is in it", path.display());

@@ -9,6 +9,7 @@ mod embed;
 mod embed_refusals;
 mod fill_mask;
 mod hub;
+mod plugins;
 mod program;
 mod quickstart;
 mod registered;
