@@ -450,7 +450,7 @@ typedef struct lmprobe_encode_req {
    */
   const struct lmprobe_str *texts;
   /*
-   The second text of each pair, or null.
+   The second text of each pair, or null. A second text that is null or empty is none.
    */
   const struct lmprobe_str *pairs;
   /*

@@ -16,7 +16,7 @@ pub struct lmprobe_encode_req {
     pub n_texts: usize,
     /// The texts.
     pub texts: *const lmprobe_str,
-    /// The second text of each pair, or null.
+    /// The second text of each pair, or null. A second text that is null or empty is none.
     pub pairs: *const lmprobe_str,
     /// Longest sequence in tokens, special tokens included; 0 is the encoder's own limit.
     pub max_len: u32,

@@ -7,7 +7,13 @@ use lmprobe_abi as abi;
 
 use crate::{Error, HostEncoder, Result, Seed};
 
-/// One call of the host into the plugin. It may be used from threads that are joined before the call returns, and cannot be kept.
+/// One call of the host into the plugin. It may be used from threads that are joined before the call returns, and cannot be kept:
+///
+/// ```compile_fail
+/// fn keep(call: &lmprobe_sdk::Call<'_>) -> lmprobe_sdk::Call<'static> {
+///     *call
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub(crate) host: &'a abi::lmprobe_host,

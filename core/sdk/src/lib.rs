@@ -15,7 +15,7 @@
 //! A whole plugin with one metric:
 //!
 //! ```
-//! #![deny(unsafe_code)]
+//! #![forbid(unsafe_code)]
 //!
 //! use lmprobe_sdk::schemars::JsonSchema;
 //! use lmprobe_sdk::serde::Deserialize;

@@ -333,8 +333,9 @@ struct TextViews {
 
 impl TextViews {
     fn new(texts: &Texts) -> Self {
-        let views = |texts: &[String]| texts.iter().map(|text| borrowed(text)).collect();
-        Self { texts: views(&texts.texts), pairs: views(&texts.pairs) }
+        // A second text that is not there is null.
+        let second = |text: &String| if text.is_empty() { lmprobe_str { ptr: ptr::null(), len: 0 } } else { borrowed(text) };
+        Self { texts: texts.texts.iter().map(|text| borrowed(text)).collect(), pairs: texts.pairs.iter().map(second).collect() }
     }
 
     fn request(&self, texts: &Texts) -> lmprobe_encode_req {

@@ -13,6 +13,9 @@ use crate::{Call, EncoderInfo, EncoderOutput, Error, HostEncoder, Result, TokenB
 /// The host this library was entered by. The interface says that its table lives as long as the process.
 static HOST: OnceLock<Host> = OnceLock::new();
 
+/// Size of a host's table in 1.0, frozen.
+const SMALLEST: usize = 104;
+
 struct Host(abi::lmprobe_host);
 
 // SAFETY: the table is never written, its functions may be called on any thread, and its texts live as long as the process.
@@ -28,7 +31,7 @@ pub(crate) unsafe fn enter(host: *const abi::lmprobe_host) -> Result<()> {
     let mut mine = MaybeUninit::<abi::lmprobe_host>::zeroed();
     // SAFETY: the caller holds what is asked for; every field of a host that was copied or zeroed is valid.
     let mine = unsafe {
-        prefix(host.cast(), mine.as_mut_ptr().cast(), size_of::<abi::lmprobe_host>())?;
+        prefix(host.cast(), mine.as_mut_ptr().cast(), SMALLEST, size_of::<abi::lmprobe_host>())?;
         mine.assume_init()
     };
     if mine.abi_major != abi::LMPROBE_ABI_MAJOR {

@@ -7,6 +7,9 @@ use lmprobe_abi as abi;
 use crate::boundary::text;
 use crate::{Error, Result, Side, TokenBatch, Tokenization, Want};
 
+/// Size of a request in 1.0, frozen.
+const SMALLEST: usize = 112;
+
 /// A request without anything in it.
 pub(crate) fn blank() -> abi::lmprobe_encode_req {
     #[expect(clippy::cast_possible_truncation, reason = "112 bytes")]
@@ -39,26 +42,25 @@ pub(crate) fn blank() -> abi::lmprobe_encode_req {
 pub(crate) unsafe fn copied(request: *const abi::lmprobe_encode_req) -> Result<abi::lmprobe_encode_req> {
     let mut mine = blank();
     // SAFETY: the caller holds that the bytes are there; every bit pattern is a request.
-    unsafe { prefix(request.cast(), (&raw mut mine).cast(), size_of_val(&mine)) }?;
+    unsafe { prefix(request.cast(), (&raw mut mine).cast(), SMALLEST, size_of_val(&mine)) }?;
     Ok(mine)
 }
 
-/// Copies the smaller of what a table of the host says of its size and `size` bytes.
+/// Copies the smaller of what a table of the host says of its size and `size` bytes; `smallest` is the size of 1.0.
 ///
 /// # Safety
 /// `from` is null or points to as many bytes as its first four say; `to` is valid for `size` bytes.
-pub(crate) unsafe fn prefix(from: *const u32, to: *mut u8, size: usize) -> Result<()> {
+pub(crate) unsafe fn prefix(from: *const u32, to: *mut u8, smallest: usize, size: usize) -> Result<()> {
     if from.is_null() {
         return Err(Error::internal("a table of the host is missing"));
     }
     // SAFETY: every table begins with its size.
     let theirs = unsafe { from.read() } as usize;
-    if !(size..=65_536).contains(&theirs) {
-        // This kit speaks 1.0, the smallest: whatever is smaller is no table of any minor version.
-        return Err(Error::internal(format!("a table of the host has {theirs} bytes, expected at least {size}")));
+    if !(smallest..=65_536).contains(&theirs) {
+        return Err(Error::internal(format!("a table of the host has {theirs} bytes, expected at least {smallest}")));
     }
-    // SAFETY: both sides are valid for `size` bytes, and one of them was made by this side.
-    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to, size) };
+    // SAFETY: their side is valid for the size it says, ours for `size`, and both were made apart.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to, theirs.min(size)) };
     Ok(())
 }
 

@@ -6,6 +6,9 @@ use lmprobe_abi as abi;
 
 use crate::{Error, Result};
 
+/// Size of an error in 1.0, frozen.
+const SMALLEST_ERROR: u32 = 72;
+
 /// Lends a text for a call.
 pub(crate) fn lend(text: &str) -> abi::lmprobe_str {
     abi::lmprobe_str { ptr: text.as_ptr(), len: text.len() }
@@ -82,7 +85,7 @@ pub(crate) fn blank_error() -> abi::lmprobe_error {
 pub(crate) unsafe fn fill(error: *mut abi::lmprobe_error, message: String, path: String) {
     // SAFETY: the caller holds that the pointer is valid; a struct that is too small for the texts is left alone.
     unsafe {
-        if error.is_null() || ((*error).struct_size as usize) < size_of::<abi::lmprobe_error>() {
+        if error.is_null() || (*error).struct_size < SMALLEST_ERROR {
             return;
         }
         (*error).message = give(message);

@@ -274,7 +274,9 @@ fn the_gradient_equals_differences_of_values() {
     assert!(value > 0.0);
     for (name, gradient) in gradients {
         let index = inputs.iter().position(|(known, _)| *known == name).unwrap();
-        for (cell, &slope) in gradient.as_f32s().unwrap().iter().enumerate() {
+        // Under an interpreter a few cells must do.
+        let step = if cfg!(miri) { 4 } else { 1 };
+        for (cell, &slope) in gradient.as_f32s().unwrap().iter().enumerate().step_by(step) {
             let moved = |step: f32| {
                 let mut inputs = inputs.clone();
                 let mut values = inputs[index].1.as_f32s().unwrap().to_vec();
