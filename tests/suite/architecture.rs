@@ -100,11 +100,12 @@ fn only_one_module_names_the_yaml_library() {
 }
 
 /// Files and folders in which `unsafe` may stand.
-const UNSAFE: [&str; 17] = [
+const UNSAFE: [&str; 18] = [
     // The boundary to plugins in shared libraries: the kit's side,
     "core/abi/src/",
     "core/sdk/src/arrow.rs",
     "core/sdk/src/boundary/",
+    "core/sdk/src/column.rs",
     "core/sdk/src/export.rs",
     "core/sdk/src/lib.rs",
     // and the program's.
@@ -130,7 +131,7 @@ fn unsafe_stands_where_it_may() {
     for folder in ["src", "core", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints"] {
         sources(&root.join(folder), &mut |path, text| {
             let code = |line: &&str| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("#!");
-            if text.lines().filter(code).any(|line| line.contains("unsafe ") || line.contains("unsafe_code")) {
+            if text.lines().filter(code).any(|line| (line.contains("unsafe ") || line.contains("unsafe_code")) && !line.contains("deny(unsafe_code)")) {
                 naming.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
             }
         });

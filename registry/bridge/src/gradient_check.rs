@@ -100,3 +100,70 @@ fn quotient(objective: &PluginObjective, inputs: &[NamedTensor], at: usize, posi
     let distance = 0.02 * value.max(0.5);
     Ok((4.0 * central(distance / 2.0)? - central(distance)?) / 3.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::host_services::Kept;
+    use crate::instance::{Instance, Services};
+    use crate::request::{Request, Response};
+
+    /// The loss `sum x^3` over `hidden_states.0`, whose gradient is `3 x^2`, times a factor that should be 1.
+    struct Cubes {
+        factor: f32,
+    }
+
+    impl Instance for Cubes {
+        fn call(&self, request: Request, _: &dyn Services) -> Result<Response> {
+            let Request::ValueAndGrad { inputs, need_grad } = request else { return Ok(Response::Nothing) };
+            let x = inputs[0].floats().unwrap();
+            let value = x.iter().map(|&x| f64::from(x).powi(3)).sum();
+            let slope = x.iter().map(|&x| self.factor * 3.0 * x * x).collect();
+            let gradient = NamedTensor { name: inputs[0].name.clone(), shape: inputs[0].shape.clone(), values: TensorValues::F32(slope) };
+            Ok(Response::Gradient { value, gradients: if need_grad == 0 { vec![] } else { vec![gradient] } })
+        }
+    }
+
+    fn report(factor: f32, values: &[f64]) -> Result<Vec<GradientReport>> {
+        let sample = json!([[{"name": "hidden_states.0", "shape": [1, values.len(), 1], "values": values}]]);
+        let description = json!({"needs": {"encoders": 1}, "inputs": 1, "want": {"hidden": [-1]}, "sample": sample});
+        of_objective(&PluginObjective::new("a/cubes", Box::new(Cubes { factor }), Kept::default(), description).unwrap(), "a/cubes")
+    }
+
+    #[test]
+    fn right_gradients_pass() {
+        let reports = report(1.0, &[0.5, -2.0, 3.0, 0.0]).unwrap();
+        assert_eq!((reports.len(), reports[0].probed, reports[0].passed), (1, 4, true));
+        assert!((reports[0].largest - 27.0).abs() < 1e-4 && reports[0].difference < 1e-3, "{reports:?}");
+    }
+
+    #[test]
+    fn wrong_gradients_are_found_with_their_place() {
+        for factor in [0.9, -1.0, 0.0] {
+            let report = report(factor, &[0.5, -2.0, 3.0]).unwrap().remove(0);
+            assert!(!report.passed && report.worst.0 == 2, "{report:?}");
+            assert!((report.worst.2 - 27.0).abs() < 0.1, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_sample_nothing_is_claimed() {
+        let description = json!({"needs": {"encoders": 1}, "inputs": 1, "want": {"pooled": true}});
+        let objective = PluginObjective::new("a/cubes", Box::new(Cubes { factor: 1.0 }), Kept::default(), description).unwrap();
+        assert!(of_objective(&objective, "a/cubes").unwrap_err().to_string().contains("gives no `sample`"));
+    }
+
+    #[test]
+    fn malformed_descriptions_are_refused() {
+        let refused = |description| PluginObjective::new("a/cubes", Box::new(Cubes { factor: 1.0 }), Kept::default(), description).err().unwrap().to_string();
+        assert!(refused(json!({"needs": {"encoders": 1}, "inputs": 0, "want": {"pooled": true}})).contains("`inputs` is 0"));
+        assert!(refused(json!({"needs": {"encoders": 1}, "inputs": 1, "want": {}})).contains("`want` is empty"));
+        assert!(refused(json!({"needs": {"encoders": 1, "gpu": true}, "inputs": 1, "want": {"pooled": true}})).contains("unknown field `gpu`"));
+        assert!(
+            refused(json!({"needs": {"encoders": 1}, "inputs": 1, "want": {"pooled": true}, "sample": [[{"name": "x", "shape": [2], "values": [1]}]]}))
+                .contains("`x` has shape [2] and 1 values")
+        );
+    }
+}

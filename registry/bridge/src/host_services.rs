@@ -84,3 +84,43 @@ impl Kept {
         call(&HostServices { cx, encoders })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_file_stands_with_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        std::fs::write(&path, "").unwrap();
+        let cx = CallContext::new(Seed(3), &Quiet, Cancel::default());
+        let services = HostServices { cx: &cx, encoders: &[] };
+        services.record_input(path.to_str().unwrap()).unwrap();
+        assert_eq!(cx.inputs()[&path], "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"); // of nothing
+        assert!(services.record_input("table.csv").unwrap_err().to_string().contains("is not an absolute path"));
+        assert!(services.record_input("/nowhere/table.csv").is_err());
+        assert_eq!(services.seed(), 3);
+    }
+
+    #[test]
+    fn a_slot_without_an_encoder_is_told() {
+        let cx = CallContext::new(Seed(0), &Quiet, Cancel::default());
+        let services = HostServices { cx: &cx, encoders: &[] };
+        assert_eq!(services.encoder(1, Request::Describe).unwrap_err().to_string(), "there is no encoder in slot 1; this call has 0");
+    }
+
+    #[test]
+    fn a_warning_without_a_job_waits_for_one() {
+        let kept = Kept::default();
+        kept.outside(Seed(0), &[], |services| {
+            services.log(LMPROBE_LOG_WARN, "early");
+            Ok(())
+        })
+        .unwrap();
+        let cx = CallContext::new(Seed(0), &Quiet, Cancel::default());
+        kept.inside(&cx, &[], |_| Ok(())).unwrap();
+        kept.inside(&cx, &[], |_| Ok(())).unwrap();
+        assert_eq!(cx.warnings(), ["early"]);
+    }
+}

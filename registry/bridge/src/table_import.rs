@@ -266,3 +266,85 @@ pub(crate) fn numbers(frame: &DataFrame, column: &str, origin: &str) -> Result<V
 pub(crate) fn one_column(name: &str, texts: &[String]) -> Result<DataFrame> {
     table::frame_of(vec![table::text_column(name, texts.iter().map(|text| Some(text.as_str())))])
 }
+
+#[cfg(test)]
+mod tests {
+    use lmprobe_abi::lmprobe_table;
+    use lmprobe_core::polars::prelude::df;
+
+    use super::*;
+    use crate::table_export::export;
+
+    fn crossed(frame: &DataFrame) -> Result<DataFrame> {
+        let table: lmprobe_table = export(frame)?;
+        // SAFETY: it was just made, and nobody else releases it.
+        let mut table = unsafe { OwnedTable::from_raw(table) };
+        import(&mut table, "demo", "a test")
+    }
+
+    fn frame() -> DataFrame {
+        let mut frame = df![
+            "text" => [Some("naïve"), None, Some(""), Some("x")],
+            "whole" => [Some(1i64), None, Some(-3), Some(i64::MIN)],
+            "real" => [Some(0.1f64), Some(f64::NEG_INFINITY), None, Some(-0.0)],
+            "flag" => [Some(true), None, Some(false), Some(true)],
+        ]
+        .unwrap();
+        let texts = vec![vec!["a".to_owned(), String::new()], vec![], vec!["ß".to_owned()], vec!["b".to_owned(), "c".to_owned(), "d".to_owned()]];
+        frame.with_column(table::texts_column("texts", &texts).into_column()).unwrap();
+        frame.with_column(table::reals_column("reals", &[vec![1.5], vec![], vec![f64::MAX, -2.0], vec![0.0]]).into_column()).unwrap();
+        frame
+    }
+
+    #[test]
+    fn tables_come_back_as_they_went() {
+        assert!(crossed(&frame()).unwrap().equals_missing(&frame()));
+        let nothing = frame().head(Some(0));
+        assert_eq!((crossed(&nothing).unwrap().height(), crossed(&nothing).unwrap().width()), (0, 6));
+    }
+
+    #[test]
+    fn a_part_of_a_table_is_that_part() {
+        for (offset, length) in [(1, 2), (3, 1), (2, 0)] {
+            let part = frame().slice(offset, length);
+            assert!(crossed(&part).unwrap().equals_missing(&part), "{offset} {length}");
+        }
+        let stacked = frame().vstack(&frame().slice(1, 3)).unwrap();
+        assert!(crossed(&stacked).unwrap().equals_missing(&stacked), "several chunks");
+    }
+
+    #[test]
+    fn an_empty_list_cell_is_not_an_empty_list() {
+        let list = frame().column("texts").unwrap().clone();
+        let missing = list.shift(1); // the first cell is empty now
+        let frame = DataFrame::new(4, vec![missing]).unwrap();
+        let back = crossed(&frame).unwrap();
+        assert!(back.equals_missing(&frame));
+        assert_eq!(back.column("texts").unwrap().null_count(), 1);
+    }
+
+    #[test]
+    fn counts_cross_as_signed_numbers_and_come_back() {
+        const SCHEMA: FrameSchema = FrameSchema {
+            name: "demo",
+            doc: "",
+            columns: &[
+                lmprobe_core::Column { name: "n", kind: ColumnType::Count, nullable: true, doc: "" },
+                lmprobe_core::Column { name: "id", kind: ColumnType::Text, nullable: false, doc: "" },
+            ],
+        };
+        let counts = df!["more" => [1i64, 2], "id" => ["a", "b"], "n" => [Some(7u64), None]].unwrap();
+        let back = typed(&crossed(&counts).unwrap(), &SCHEMA, "a test").unwrap();
+        assert!(back.equals_missing(&counts.select(["n", "id", "more"]).unwrap()), "in the order of the schema");
+        let negative = df!["n" => [-1i64], "id" => ["a"]].unwrap();
+        assert!(typed(&negative, &SCHEMA, "a test").unwrap_err().to_string().contains("column `n` holds -1, and a count is not negative"));
+        let large = df!["n" => [u64::MAX]].unwrap();
+        assert!(crossed(&large).unwrap_err().to_string().contains("does not fit 63 bits"));
+    }
+
+    #[test]
+    fn a_type_that_does_not_cross_is_named() {
+        let frame = DataFrame::new(1, vec![Series::full_null("when".into(), 1, &DataType::Null).into_column()]).unwrap();
+        assert!(crossed(&frame).unwrap_err().to_string().contains("column `when` has type null, which does not cross to a plugin"));
+    }
+}

@@ -187,3 +187,49 @@ impl NamedTensor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> Vec<NamedTensor> {
+        vec![
+            NamedTensor { name: "states".into(), shape: vec![2, 1, 3], values: TensorValues::F32(vec![1.0, -0.0, f32::INFINITY, 4.0, f32::MIN_POSITIVE, 6.0]) },
+            NamedTensor { name: "offsets".into(), shape: vec![3], values: TensorValues::I64(vec![0, -1, i64::MAX]) },
+            NamedTensor { name: "ids".into(), shape: vec![], values: TensorValues::U32(vec![7]) },
+            NamedTensor { name: "nothing".into(), shape: vec![0, 5], values: TensorValues::U8(vec![]) },
+        ]
+    }
+
+    #[test]
+    fn tensors_come_back_as_they_went() {
+        // SAFETY: the list was just made, and nobody else releases it.
+        let owned = unsafe { OwnedTensors::from_raw(give(tensors())) };
+        assert_eq!(copies(&owned).unwrap(), tensors());
+    }
+
+    #[test]
+    fn what_is_lent_points_at_the_values() {
+        let tensors = tensors();
+        let lent = lend(&tensors);
+        assert_eq!(lent.items.len(), 4);
+        // SAFETY: the tensor is lent for as long as `lent` lives.
+        let first = unsafe { &*lent.items[0].tensor };
+        assert_eq!(first.flags, DLPACK_READ_ONLY);
+        // SAFETY: it has three dimensions.
+        let (shape, strides) = unsafe { (std::slice::from_raw_parts(first.dl_tensor.shape, 3), std::slice::from_raw_parts(first.dl_tensor.strides, 3)) };
+        assert_eq!((shape, strides), (&[2, 1, 3][..], &[3, 3, 1][..]));
+        let TensorValues::F32(values) = &tensors[0].values else { unreachable!() };
+        assert_eq!(first.dl_tensor.data.cast_const().cast(), values.as_ptr());
+    }
+
+    #[test]
+    fn tensors_of_the_program_keep_shape_and_values() {
+        let tensor = Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap().t().unwrap();
+        let named = NamedTensor::of("x", &tensor).unwrap();
+        assert_eq!(named.floats().unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(named.to_tensor().unwrap().to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
+        let double = Tensor::new(&[1.0f64], &Device::Cpu).unwrap();
+        assert!(NamedTensor::of("x", &double).unwrap_err().to_string().contains("do not cross"));
+    }
+}

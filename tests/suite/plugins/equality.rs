@@ -15,14 +15,14 @@ use super::libraries::{Built, c_example, root, rust_example};
 use super::{Run, twins};
 
 /// Loads a library into the process of the tests.
-fn offered(built: &Built) -> OfferedLibrary {
+pub(super) fn offered(built: &Built) -> OfferedLibrary {
     let pin = built.sha256.parse().expect("a hash");
     let request = LibraryRequest { path: built.path.clone(), pin, isolation: Isolation::InProcess, timeout: DEFAULT_TIMEOUT, direct: false };
     OfferedLibrary::load(&request).expect("the library is loaded")
 }
 
 /// The built-in plugins, their twins of the examples, and the examples.
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     let mut all = Registry::builtin().expect("built-in plugins").all().to_vec();
     all.extend([&twins::HASHED, &twins::NEAREST, &twins::SHARE_RIGHT, &twins::INFO_NCE]);
     let libraries = std::iter::once(rust_example()).chain(c_example()).map(offered).collect();

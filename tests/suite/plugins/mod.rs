@@ -1,6 +1,7 @@
 //! Plugins in shared libraries: the examples in `tests/plugins`, built here and used as a user uses them.
 
 mod commands;
+mod endurance;
 mod equality;
 mod isolation;
 mod libraries;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::Run;
-use super::libraries::{Built, c_example, rust_example};
+use super::libraries::{Built, c_example, compile_c, root, rust_example};
 use super::misbehaviour::run_file;
 use crate::program::{Finished, lmprobe, run};
 
@@ -110,4 +110,18 @@ fn the_example_in_c_is_loaded_too() {
     let Some(built) = c_example() else { return };
     let listed = run(&["list", "metrics", "--json", "--plugin", &built.pinned()]).exits(0).json();
     assert!(listed.as_array().expect("a list").iter().any(|plugin| plugin["id"] == "example-c/share-right"), "{listed}");
+}
+
+#[test]
+fn two_libraries_with_one_name_are_refused_and_one_library_twice_is_one() {
+    let twice = format!("{}, {}", rust_example().item(""), rust_example().item(""));
+    let scene = Run::new();
+    let item = rust_example().item("");
+    run(&["validate", &scene.file(&run_file(&scene, "error", "").replace(&item, &twice))]).exits(0);
+    let source = root().join("tests/plugins/c/example.c");
+    let (Some(one), Some(other)) = (c_example(), compile_c(&source, &["-DOTHER_BYTES", "-g"])) else { return };
+    assert_ne!(one.sha256, other.sha256);
+    let both = format!("{item}, {}, {}", one.item(""), other.item(""));
+    let finished = run(&["validate", &scene.file(&run_file(&scene, "error", "").replace(&item, &both))]).exits(2);
+    assert!(finished.stderr.contains("two encoders are called `example-c/hashed`: "), "{}", finished.stderr);
 }
