@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::dropout::{Dropout, GROUP, mask as mask_block};
 use crate::lanes::{Lanes, padded};
 use crate::math::exp;
+use crate::scratch::{Scratch, sized};
 use crate::simd::{Simd, kernel, simd};
 
 /// The shape of a packed attention: `q`, `k`, `v` and `out` are `(tokens, heads * head_dim)`.
@@ -197,6 +198,27 @@ kernel! {
     }
 }
 
+/// A matrix whose rows lie `stride` floats apart: row `t` begins with `values[t * stride]`. So it may be some of the
+/// columns of a wider matrix, such as the keys in a buffer of merged queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// From the first element of the first row on, at least to the last element of the last row.
+    pub values: &'a [f32],
+    /// The distance of rows, at least their width.
+    pub stride: usize,
+}
+
+impl Rows<'_> {
+    fn check(self, name: &str, tokens: usize, width: usize) {
+        let Rows { values, stride } = self;
+        assert!(stride >= width, "the stride of {name} must be at least heads * head_dim: {stride} is less than {width}");
+        // A stride that makes this overflow would pass for a small one.
+        let needed = if tokens == 0 || width == 0 { Some(0) } else { (tokens - 1).checked_mul(stride).and_then(|last| last.checked_add(width)) };
+        let holds = needed.is_some_and(|needed| values.len() >= needed);
+        assert!(holds, "{name} must hold {tokens} rows: {} is too few for a stride of {stride}", values.len());
+    }
+}
+
 /// The slice of one head and the sequence's rows in a `(tokens, heads * head_dim)` matrix.
 #[derive(Clone, Copy)]
 struct Head<'a> {
@@ -209,8 +231,8 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn new(values: &'a [f32], shape: AttentionShape, first_row: usize, head: usize) -> Head<'a> {
-        Head { values: &values[first_row * shape.width() + head * shape.head_dim..], row: shape.width(), width: shape.head_dim }
+    fn new(matrix: Rows<'a>, shape: AttentionShape, first_row: usize, head: usize) -> Head<'a> {
+        Head { values: &matrix.values[first_row * matrix.stride + head * shape.head_dim..], row: matrix.stride, width: shape.head_dim }
     }
 
     /// As the left factor of a product, from a row on.
@@ -326,17 +348,9 @@ kernel! {
     }
 }
 
-/// Makes a buffer this long. What it held does not matter.
-fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    &mut buffer[..length]
-}
-
 /// Buffers a task keeps from head to head.
 #[derive(Default)]
-struct Scratch {
+pub(crate) struct Buffers {
     k: Vec<f32>,
     v: Vec<f32>,
     q_rows: Vec<f32>,
@@ -357,31 +371,21 @@ fn first_group(sequence: Sequence, head: usize, first_query: usize) -> u64 {
 }
 
 /// All heads of one sequence. `out` are its rows.
-fn forward(
-    simd: Simd,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    shape: AttentionShape,
-    sequence: Sequence,
-    dropout: Option<Dropout>,
-    scratch: &mut Scratch,
-    out: &mut [f32],
-) {
+fn forward(simd: Simd, [q, k, v]: [Rows; 3], shape: AttentionShape, sequence: Sequence, dropout: Option<Dropout>, buffers: &mut Buffers, out: &mut [f32]) {
     let tokens = sequence.tokens;
     let stride = padded(tokens);
     let width = padded(shape.head_dim);
     for head in 0..shape.heads {
         let q = Head::new(q, shape, sequence.start, head);
-        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut scratch.k);
-        let v = Head::new(v, shape, sequence.start, head).right(0, tokens, &mut scratch.v);
+        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut buffers.k);
+        let v = Head::new(v, shape, sequence.start, head).right(0, tokens, &mut buffers.v);
         for first in (0..tokens).step_by(QUERIES) {
             let rows = QUERIES.min(tokens - first);
-            let p = sized(&mut scratch.probabilities, rows * stride);
+            let p = sized(&mut buffers.probabilities, rows * stride);
             product(simd, q.left(first), k, p, stride, [rows, shape.head_dim, stride], false);
             softmax(simd, p, stride, shape, first, tokens);
             if let Some(dropout) = dropout {
-                let mask = sized(&mut scratch.mask, rows * stride);
+                let mask = sized(&mut buffers.mask, rows * stride);
                 mask_block(simd, dropout, first_group(sequence, head, first), mask);
                 multiply(simd, p, mask);
             }
@@ -390,7 +394,7 @@ fn forward(
             if width == shape.head_dim {
                 product(simd, p, v, to, shape.width(), [rows, tokens, width], false);
             } else {
-                let result = sized(&mut scratch.result, rows * width);
+                let result = sized(&mut buffers.result, rows * width);
                 product(simd, p, v, result, width, [rows, tokens, width], false);
                 copy_out(result, width, to, shape.width(), shape.head_dim);
             }
@@ -399,15 +403,15 @@ fn forward(
 }
 
 /// The probabilities of all heads of one sequence, `(heads, query, key)`.
-fn probabilities(simd: Simd, q: &[f32], k: &[f32], shape: AttentionShape, sequence: Sequence, scratch: &mut Scratch, out: &mut [f32]) {
+fn probabilities(simd: Simd, [q, k]: [Rows; 2], shape: AttentionShape, sequence: Sequence, buffers: &mut Buffers, out: &mut [f32]) {
     let tokens = sequence.tokens;
     let stride = padded(tokens);
     for (head, out) in out.chunks_exact_mut(tokens * tokens).enumerate() {
         let q = Head::new(q, shape, sequence.start, head);
-        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut scratch.k);
+        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut buffers.k);
         for first in (0..tokens).step_by(QUERIES) {
             let rows = QUERIES.min(tokens - first);
-            let p = sized(&mut scratch.probabilities, rows * stride);
+            let p = sized(&mut buffers.probabilities, rows * stride);
             product(simd, q.left(first), k, p, stride, [rows, shape.head_dim, stride], false);
             softmax(simd, p, stride, shape, first, tokens);
             copy_out(p, stride, &mut out[first * tokens..], tokens, tokens);
@@ -422,7 +426,7 @@ fn backward(
     shape: AttentionShape,
     sequence: Sequence,
     dropout: Option<Dropout>,
-    scratch: &mut Scratch,
+    buffers: &mut Buffers,
     gradients: [&mut [f32]; 3],
 ) {
     let [dq, dk, dv] = gradients;
@@ -430,28 +434,29 @@ fn backward(
     let stride = padded(tokens);
     let width = padded(shape.head_dim);
     let row = shape.width();
+    let inputs = inputs.map(|values| Rows { values, stride: row });
     for head in 0..shape.heads {
         let column = head * shape.head_dim;
-        let [q, k, v, dout] = inputs.map(|values| Head::new(values, shape, sequence.start, head));
-        let k_transposed = k.transposed(tokens, &mut scratch.k);
-        let v_transposed = v.transposed(tokens, &mut scratch.v);
-        let k_rows = k.right(0, tokens, &mut scratch.k_rows);
-        let dk_sum = sized(&mut scratch.dk, tokens * width);
-        let dv_sum = sized(&mut scratch.dv, tokens * width);
+        let [q, k, v, dout] = inputs.map(|rows| Head::new(rows, shape, sequence.start, head));
+        let k_transposed = k.transposed(tokens, &mut buffers.k);
+        let v_transposed = v.transposed(tokens, &mut buffers.v);
+        let k_rows = k.right(0, tokens, &mut buffers.k_rows);
+        let dk_sum = sized(&mut buffers.dk, tokens * width);
+        let dv_sum = sized(&mut buffers.dv, tokens * width);
         for first in (0..tokens).step_by(QUERIES) {
             let rows = QUERIES.min(tokens - first);
-            let p = sized(&mut scratch.probabilities, rows * stride);
+            let p = sized(&mut buffers.probabilities, rows * stride);
             product(simd, q.left(first), k_transposed, p, stride, [rows, shape.head_dim, stride], false);
             softmax(simd, p, stride, shape, first, tokens);
-            let ds = sized(&mut scratch.dscores, rows * stride);
+            let ds = sized(&mut buffers.dscores, rows * stride);
             product(simd, dout.left(first), v_transposed, ds, stride, [rows, shape.head_dim, stride], false);
 
             // The value's gradient sees the probabilities after dropout, and they see its own gradient.
             let used = if let Some(dropout) = dropout {
-                let mask = sized(&mut scratch.mask, rows * stride);
+                let mask = sized(&mut buffers.mask, rows * stride);
                 mask_block(simd, dropout, first_group(sequence, head, first), mask);
                 multiply(simd, ds, mask);
-                let dropped = sized(&mut scratch.dropped, rows * stride);
+                let dropped = sized(&mut buffers.dropped, rows * stride);
                 dropped.copy_from_slice(p);
                 multiply(simd, dropped, mask);
                 &*dropped
@@ -460,7 +465,7 @@ fn backward(
             };
             let later = first > 0;
             let used = Left { values: used, row: 1, column: stride };
-            let dout_rows = dout.right(first, rows, &mut scratch.dout_rows);
+            let dout_rows = dout.right(first, rows, &mut buffers.dout_rows);
             product(simd, used, dout_rows, dv_sum, width, [tokens, rows, width], later);
 
             softmax_grad(simd, p, stride, shape.scale, ds);
@@ -470,12 +475,12 @@ fn backward(
             if width == shape.head_dim {
                 product(simd, by_query, k_rows, to, row, [rows, tokens, width], false);
             } else {
-                let result = sized(&mut scratch.result, rows * width);
+                let result = sized(&mut buffers.result, rows * width);
                 product(simd, by_query, k_rows, result, width, [rows, tokens, width], false);
                 copy_out(result, width, to, row, shape.head_dim);
             }
             let by_key = Left { values: ds, row: 1, column: stride };
-            let q_rows = q.right(first, rows, &mut scratch.q_rows);
+            let q_rows = q.right(first, rows, &mut buffers.q_rows);
             product(simd, by_key, q_rows, dk_sum, width, [tokens, rows, width], later);
         }
         copy_out(dk_sum, width, &mut dk[column..], row, shape.head_dim);
@@ -499,15 +504,15 @@ fn rows_of<'a>(sequences: &[Sequence], width: usize, mut rows: &'a mut [f32]) ->
 const PARALLEL_FROM: usize = 1 << 17;
 
 /// Runs a task for each sequence, in parallel if there is enough to do.
-fn for_each<T: Send>(sequences: &[Sequence], width: usize, outputs: Vec<T>, task: impl Fn(Sequence, &mut Scratch, T) + Sync + Send) {
+fn for_each<T: Send>(sequences: &[Sequence], width: usize, outputs: Vec<T>, task: impl Fn(Sequence, &mut Buffers, T) + Sync + Send) {
     let work: usize = sequences.iter().map(|sequence| sequence.tokens * sequence.tokens * width).sum();
     if work < PARALLEL_FROM || sequences.len() < 2 {
-        let mut scratch = Scratch::default();
+        let mut buffers = Buffers::default();
         for (sequence, output) in sequences.iter().zip(outputs) {
-            task(*sequence, &mut scratch, output);
+            task(*sequence, &mut buffers, output);
         }
     } else {
-        sequences.par_iter().zip(outputs).for_each_init(Scratch::default, |scratch, (sequence, output)| task(*sequence, scratch, output));
+        sequences.par_iter().zip(outputs).for_each_init(Buffers::default, |buffers, (sequence, output)| task(*sequence, buffers, output));
     }
 }
 
@@ -534,9 +539,39 @@ fn attention_on(simd: Simd, q: &[f32], k: &[f32], v: &[f32], shape: AttentionSha
     }
     let sequences = shape.sequences();
     let outputs = rows_of(&sequences, shape.width(), out);
-    for_each(&sequences, shape.width(), outputs, |sequence, scratch, out| {
-        forward(simd, q, k, v, shape, sequence, dropout, scratch, out);
+    let inputs = [q, k, v].map(|values| Rows { values, stride: shape.width() });
+    for_each(&sequences, shape.width(), outputs, |sequence, buffers, out| {
+        forward(simd, inputs, shape, sequence, dropout, buffers, out);
     });
+}
+
+/// `out = softmax(scale q k^T) v` as [`attention`] without dropout computes it, bit for bit, but on this thread only and
+/// from rows that need not be dense. `out` is `(tokens, heads * head_dim)`.
+///
+/// It suits callers that give each thread sequences of its own.
+///
+/// # Panics
+///
+/// The offsets do not begin with 0 or decrease, the scale is not positive, a stride is less than `heads * head_dim`, or a
+/// slice is too short for its rows or, for `out`, too long.
+pub fn attention_rows(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, shape: AttentionShape<'_>, scratch: &mut Scratch, out: &mut [f32]) {
+    attention_rows_on(simd(), [q, k, v], shape, scratch, out);
+}
+
+fn attention_rows_on(simd: Simd, inputs: [Rows; 3], shape: AttentionShape, scratch: &mut Scratch, out: &mut [f32]) {
+    shape.check(&[("out", out.len())]);
+    let width = shape.width();
+    for (name, rows) in ["q", "k", "v"].into_iter().zip(inputs) {
+        rows.check(name, shape.offsets[shape.offsets.len() - 1], width);
+    }
+    if width == 0 {
+        return;
+    }
+    for ends in shape.offsets.windows(2).filter(|ends| ends[0] < ends[1]) {
+        // Groups number dropout elements, of which there are none.
+        let sequence = Sequence { start: ends[0], tokens: ends[1] - ends[0], group: 0 };
+        forward(simd, inputs, shape, sequence, None, &mut scratch.attention, &mut out[ends[0] * width..ends[1] * width]);
+    }
 }
 
 /// The probabilities of [`attention`] before dropout: one block of `(heads, query, key)` for each sequence.
@@ -550,9 +585,10 @@ pub fn attention_probabilities(q: &[f32], k: &[f32], shape: AttentionShape) -> V
     let simd = simd();
     let mut blocks: Vec<Vec<f32>> = shape.offsets.windows(2).map(|ends| vec![0.0; shape.heads * (ends[1] - ends[0]) * (ends[1] - ends[0])]).collect();
     let sequences = shape.sequences();
+    let inputs = [q, k].map(|values| Rows { values, stride: shape.width() });
     let outputs: Vec<&mut Vec<f32>> = blocks.iter_mut().zip(shape.offsets.windows(2)).filter(|(_, ends)| ends[0] < ends[1]).map(|(block, _)| block).collect();
-    for_each(&sequences, shape.width(), outputs, |sequence, scratch, out| {
-        probabilities(simd, q, k, shape, sequence, scratch, out);
+    for_each(&sequences, shape.width(), outputs, |sequence, buffers, out| {
+        probabilities(simd, inputs, shape, sequence, buffers, out);
     });
     blocks
 }
@@ -592,8 +628,8 @@ fn attention_grad_on(simd: Simd, inputs: [&[f32]; 4], shape: AttentionShape, dro
     let sequences = shape.sequences();
     let [dq, dk, dv] = gradients.map(|gradient| rows_of(&sequences, shape.width(), gradient));
     let outputs: Vec<[&mut [f32]; 3]> = dq.into_iter().zip(dk).zip(dv).map(|((dq, dk), dv)| [dq, dk, dv]).collect();
-    for_each(&sequences, shape.width(), outputs, |sequence, scratch, gradients| {
-        backward(simd, inputs, shape, sequence, dropout, scratch, gradients);
+    for_each(&sequences, shape.width(), outputs, |sequence, buffers, gradients| {
+        backward(simd, inputs, shape, sequence, dropout, buffers, gradients);
     });
 }
 
@@ -667,6 +703,54 @@ mod tests {
 
     /// Empty, single, short, block-sized and longer sequences.
     const OFFSETS: [usize; 8] = [0, 5, 5, 6, 22, 39, 87, 190];
+
+    #[test]
+    fn merged_rows_on_one_thread_give_the_same_bits_in_any_groups() {
+        for (heads, head_dim, causal) in [(2, 32, false), (3, 5, true), (1, 64, false)] {
+            let shape = shape(&OFFSETS, heads, head_dim, causal);
+            let (width, stride) = (shape.width(), 3 * shape.width() + 2);
+            // The last row ends with its last value, so that nothing can be read behind it.
+            let merged = values(189 * stride + 3 * width, 1);
+            let part = |which: usize| -> Vec<f32> { merged.chunks(stride).flat_map(|row| row[which * width..][..width].to_vec()).collect() };
+            for simd in Simd::supported() {
+                let (mut expected, mut out) = (vec![0.0; 190 * width], vec![f32::NAN; 190 * width]);
+                attention_on(simd, &part(0), &part(1), &part(2), shape, None, &mut expected);
+                let rows = |first: usize| [0, 1, 2].map(|which| Rows { values: &merged[first * stride + which * width..], stride });
+                let mut scratch = Scratch::new();
+                attention_rows_on(simd, rows(0), shape, &mut scratch, &mut out);
+                assert_eq!(out, expected, "{simd} {heads} {head_dim}");
+                out.fill(f32::NAN);
+                for group in [&OFFSETS[..4], &OFFSETS[3..6], &OFFSETS[5..]] {
+                    let (first, last) = (group[0], group[group.len() - 1]);
+                    let offsets: Vec<usize> = group.iter().map(|offset| offset - first).collect();
+                    let shape = AttentionShape { offsets: &offsets, ..shape };
+                    attention_rows_on(simd, rows(first), shape, &mut scratch, &mut out[first * width..last * width]);
+                }
+                assert_eq!(out, expected, "{simd} {heads} {head_dim}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "v must hold 2 rows")]
+    fn rows_that_end_too_early_are_refused() {
+        let rows = |values| Rows { values, stride: 3 };
+        attention_rows(rows(&[1.0; 4]), rows(&[1.0; 4]), rows(&[1.0; 3]), shape(&[0, 2], 1, 1, false), &mut Scratch::new(), &mut [0.0; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "q must hold 3 rows")]
+    fn a_stride_that_overflows_is_refused() {
+        let rows = Rows { values: &[1.0; 8], stride: 1 << (usize::BITS - 1) };
+        attention_rows(rows, rows, rows, shape(&[0, 3], 1, 1, false), &mut Scratch::new(), &mut [0.0; 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the stride of k")]
+    fn rows_that_overlap_are_refused() {
+        let rows = |stride| Rows { values: &[1.0; 4], stride };
+        attention_rows(rows(2), rows(1), rows(2), shape(&[0, 2], 1, 2, false), &mut Scratch::new(), &mut [0.0; 4]);
+    }
 
     #[test]
     fn equal_keys_average_the_values() {
@@ -852,6 +936,8 @@ mod tests {
         for offsets in [&[0][..], &[0, 0, 0]] {
             let shape = shape(offsets, 2, 4, false);
             attention(&[], &[], &[], shape, Some(D), &mut []);
+            let none = Rows { values: &[], stride: 8 };
+            attention_rows(none, none, none, shape, &mut Scratch::new(), &mut []);
             attention_grad(&[], &[], &[], &[], shape, None, &mut [], &mut [], &mut []);
             assert_eq!(attention_probabilities(&[], &[], shape), vec![Vec::<f32>::new(); offsets.len() - 1]);
         }

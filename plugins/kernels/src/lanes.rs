@@ -11,6 +11,9 @@ pub(crate) trait Lanes: Copy {
     /// Floats in a vector. It divides [`PAD`].
     const WIDTH: usize;
 
+    /// How many vectors the processor holds in registers.
+    const REGISTERS: usize;
+
     /// The same value in every lane.
     fn splat(self, value: f32) -> Self::Vector;
 
@@ -106,6 +109,9 @@ impl Lanes for Portable {
     type Vector = [f32; 8];
 
     const WIDTH: usize = 8;
+
+    // Sixteen registers of half the width, which is what every 64-bit processor has at least.
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; 8] {
@@ -215,6 +221,8 @@ mod x86 {
 
         const WIDTH: usize = 16;
 
+        const REGISTERS: usize = 32;
+
         #[inline(always)]
         fn splat(self, value: f32) -> __m512 {
             // SAFETY: `self` proves that the processor has the instruction, and it touches only registers.
@@ -297,6 +305,8 @@ mod x86 {
         type Vector = __m256;
 
         const WIDTH: usize = 8;
+
+        const REGISTERS: usize = 16;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m256 {

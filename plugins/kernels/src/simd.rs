@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set the kernels are compiled for.
 ///
-/// It governs this crate's own kernels. The matrix products come from the `gemm` crate, which chooses by itself, always
-/// the widest set the processor has.
+/// It governs this crate's own kernels. The products of [`linear`](crate::linear) and its gradients come from the `gemm`
+/// crate, which chooses by itself, always the widest set the processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Simd {
     /// Sixteen lanes: AVX-512 F, VL, BW and DQ, with FMA.
@@ -62,6 +62,16 @@ impl Simd {
             Simd::Avx512 | Simd::Avx2 => false,
             Simd::Portable => true,
         }
+    }
+
+    /// Whether products of bfloat16 pairs are one instruction: AVX-512 with its BF16 extension.
+    #[must_use]
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == Simd::Avx512 {
+            return self.is_supported() && is_x86_feature_detected!("avx512bf16");
+        }
+        false
     }
 
     /// What this processor can run, the fastest first. The last one is always [`Simd::Portable`].
