@@ -73,11 +73,19 @@ pub trait EncoderSource: Send + Sync {
         Err(Error::Unsupported(format!("encoder `{}` cannot export its checkpoint", self.info().family)))
     }
 
-    /// Reads the weights.
+    /// Reads the weights, for training and inference.
     ///
     /// # Errors
     /// If tensors are missing or malformed.
     fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>>;
+
+    /// Reads the weights for inference only: the encoder has no handle for training and may hold its weights in another form.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    fn load_for_inference(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
+        self.load(seed)
+    }
 
     /// The same family reading another folder in Hugging Face layout: how an adapted checkpoint is opened.
     ///

@@ -189,7 +189,7 @@ impl Executor<'_> {
                 let source: &dyn EncoderSource = source.as_deref().unwrap_or(run.encoders[encoder].source.as_ref());
                 let loaded = match self.loaded.take() {
                     Some((path, seed, loaded)) if path == key && seed == cx.seed.0 => loaded,
-                    _ => check::contained(&format!("encoder `{}`", job.cell), || source.load(cx.seed.child("init")))?,
+                    _ => check::contained(&format!("encoder `{}`", job.cell), || source.load_for_inference(cx.seed.child("init")))?,
                 };
                 for warning in &loaded.info().warnings {
                     cx.warn(warning);

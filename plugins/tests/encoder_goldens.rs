@@ -35,6 +35,12 @@ fn load(name: &str, family: &'static Family) -> Box<dyn Encoder> {
     ModelSource::new(family, ModelOptions::of(folder(name))).unwrap().load(Seed(0)).unwrap()
 }
 
+/// Both forms of a model: on a tape, and packed for inference.
+fn forms(name: &str, family: &'static Family) -> [(&'static str, Box<dyn Encoder>); 2] {
+    let source = ModelSource::new(family, ModelOptions::of(folder(name))).unwrap();
+    [("taped", source.load(Seed(0)).unwrap()), ("packed", source.load_for_inference(Seed(0)).unwrap())]
+}
+
 struct Expected {
     json: Value,
     tensors: HashMap<String, Tensor>,
@@ -113,11 +119,11 @@ impl Comparison {
 
 #[test]
 fn hidden_states_attentions_and_logits_equal_the_reference_padded_and_unpadded() {
-    for (name, family) in FIXTURES {
-        let (encoder, expected) = (load(name, family), Expected::of(name));
+    for ((form, encoder), name) in FIXTURES.into_iter().flat_map(|(name, family)| forms(name, family).map(|form| (form, name))) {
+        let expected = Expected::of(name);
         let batch = expected.batch();
         let want = everything(encoder.as_ref());
-        let mut comparison = Comparison { name: name.to_owned(), largest: 0.0 };
+        let mut comparison = Comparison { name: format!("{name}, {form}"), largest: 0.0 };
         let together = encoder.encode(&batch, &want, &cx()).unwrap();
         for index in 0..batch.len() {
             let (range, n) = (batch.range(index), batch.sequence_len(index));
@@ -145,7 +151,7 @@ fn hidden_states_attentions_and_logits_equal_the_reference_padded_and_unpadded()
             let stored = |what: &str| expected.tensors.contains_key(&format!("{what}.{index}"));
             assert_eq!((together.pooled.is_some(), logits(&together).is_some()), (stored("pooled"), stored("logits")), "{name}: parts");
         }
-        println!("{name}: the largest difference is {:.2} of the tolerance 1e-5 (1 + |x|)", comparison.largest);
+        println!("{name}, {form}: the largest difference is {:.2} of the tolerance 1e-5 (1 + |x|)", comparison.largest);
     }
 }
 
@@ -443,4 +449,36 @@ fn a_release_of_linkbert_with_the_wrong_casing_is_reported() {
     let copy = changed("bert-one", |config| config["vocab_size"] = 28_895.into());
     let source = registered("linkbert", serde_json::json!({"model": copy.path().to_str().unwrap(), "init": "random"}));
     assert_eq!(source.info().warnings, ["BioLinkBERT is uncased, but the tokenizer is cased (tokenizer_config.json)"]);
+}
+
+#[test]
+fn a_packed_model_gives_each_sequence_its_bits_whatever_stands_beside_it_and_on_any_number_of_threads() {
+    for (name, family) in FIXTURES {
+        let [_, (_, encoder)] = forms(name, family);
+        let expected = Expected::of(name).batch();
+        // Several groups of sequences: 40 times the fixture's texts, in another order each time.
+        let n = expected.len();
+        let order: Vec<usize> = (0..40 * n).map(|at| (at * 7 + at / n) % n).collect();
+        let many = expected.select(&order);
+        let want = Want { hidden: vec![0, encoder.info().layers], attentions: true, pooled: encoder.info().pooler, ..Want::default() };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| encoder.encode(&many, &want, &cx()).unwrap())
+        };
+        let (one, three) = (run(1), run(3));
+        let alone: Vec<EncoderOutput> = (0..n).map(|index| encoder.encode(&expected.select(&[index]), &want, &cx()).unwrap()).collect();
+        let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        for (at, &index) in order.iter().enumerate() {
+            let range = many.range(at);
+            for layer in 0..2 {
+                let rows = |output: &EncoderOutput| bits(&output.hidden[layer].1.narrow(0, range.start, range.len()).unwrap());
+                assert_eq!(rows(&one), rows(&three), "{name}");
+                assert_eq!(rows(&one), bits(&alone[index].hidden[layer].1), "{name}: sequence {at}");
+            }
+            for (block, attentions) in one.attentions.iter().enumerate() {
+                assert_eq!(bits(&attentions[at]), bits(&alone[index].attentions[block][0]), "{name}: attentions of sequence {at}");
+            }
+        }
+        assert!(encoder.trainable().is_none(), "what is packed cannot be trained");
+    }
 }

@@ -107,7 +107,7 @@ pub(crate) fn execute(arguments: &EmbedArgs, console: Console) -> anyhow::Result
     let shape = Shape { layers, hidden: info.hidden, pooling: wanted.pooling };
     let max_length = arguments.max_length(wanted.format, info.max_length)?;
     let hash = hash_files(&model.source.report().files)?;
-    let encoder = model.source.load(Seed(0))?;
+    let encoder = model.source.load_for_inference(Seed(0))?;
     for warning in &encoder.info().warnings {
         console.warning(warning);
     }

@@ -48,7 +48,7 @@ pub(crate) fn execute(arguments: &FillMaskArgs, console: Console) -> anyhow::Res
     }
     let model = arguments.read_as.open(&arguments.model, console)?;
     check(&model.label, model.source.info())?;
-    let encoder = model.source.load(Seed(0))?;
+    let encoder = model.source.load_for_inference(Seed(0))?;
     for warning in &encoder.info().warnings {
         console.warning(warning);
     }

@@ -17,7 +17,7 @@ use crate::nn::tokenizer::{Casing, TokenizerKind};
 inventory::submit! {
     Registration {
         id: "bert",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "BERT and every checkpoint with its architecture",
         manual: MANUAL,

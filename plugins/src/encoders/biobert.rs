@@ -16,7 +16,7 @@ use crate::nn::tokenizer::{Casing, TextTokenizer, TokenizerKind};
 inventory::submit! {
     Registration {
         id: "biobert",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "BioBERT: BERT pretrained on PubMed; cased whatever the folder says",
         manual: MANUAL,

@@ -17,7 +17,7 @@ use crate::nn::tokenizer::TokenizerKind;
 inventory::submit! {
     Registration {
         id: "biogpt",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "BioGPT and every checkpoint with its architecture",
         manual: MANUAL,

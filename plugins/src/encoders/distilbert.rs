@@ -16,7 +16,7 @@ use crate::nn::tokenizer::TokenizerKind;
 inventory::submit! {
     Registration {
         id: "distilbert",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "DistilBERT and every checkpoint with its architecture",
         manual: MANUAL,

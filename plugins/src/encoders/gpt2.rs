@@ -17,7 +17,7 @@ use crate::nn::tokenizer::{Casing, TokenizerKind};
 inventory::submit! {
     Registration {
         id: "gpt2",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "GPT-2 of every size, and every checkpoint with its architecture",
         manual: MANUAL,

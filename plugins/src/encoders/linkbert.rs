@@ -13,7 +13,7 @@ use crate::nn::tokenizer::{TextTokenizer, TokenizerKind};
 inventory::submit! {
     Registration {
         id: "linkbert",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "LinkBERT and BioLinkBERT: BERT pretrained on linked documents",
         manual: MANUAL,

@@ -17,7 +17,7 @@ use crate::nn::tokenizer::TokenizerKind;
 inventory::submit! {
     Registration {
         id: "roberta",
-        version: 1,
+        version: 2,
         build: Build::Encoder(&build),
         summary: "RoBERTa and every checkpoint with its architecture",
         manual: MANUAL,

@@ -47,6 +47,16 @@ pub enum NetworkConfig {
     PreNorm(PreNormConfig),
 }
 
+impl NetworkConfig {
+    /// What the names of all blocks begin with; a dot and a number follow.
+    pub fn block_name(&self) -> &'static str {
+        match self {
+            Self::PostNorm(config) => config.names.block,
+            Self::PreNorm(config) => config.names.block,
+        }
+    }
+}
+
 /// How checkpoint files of a family call things.
 #[derive(Debug)]
 pub struct FileNames {

@@ -26,6 +26,19 @@ impl Network {
         })
     }
 
+    /// For inference only: `tensors` holds what is outside of the blocks, `read` gives the rest.
+    pub(super) fn packed(
+        blueprint: &Blueprint,
+        parts: Parts,
+        tensors: &BTreeMap<String, Tensor>,
+        read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
+    ) -> Result<Self> {
+        Ok(match &blueprint.network {
+            NetworkConfig::PostNorm(config) => Self::PostNorm(PostNorm::packed(config, parts, blueprint.tied, tensors, read)?),
+            NetworkConfig::PreNorm(config) => Self::PreNorm(PreNorm::packed(config, parts, blueprint.tied, tensors, read)?),
+        })
+    }
+
     fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
         match self {
             Self::PostNorm(network) => network.forward(tokens, want, dropout),
@@ -39,14 +52,26 @@ pub struct LanguageModel {
     pub(super) info: EncoderInfo,
     pub(super) config_path: PathBuf,
     pub(super) tokenizer: TextTokenizer,
-    /// The network on the variables: its outputs carry the graph.
-    pub(super) tracked: Network,
-    /// The same storage without a graph, for inference.
-    pub(super) detached: Network,
+    /// Without a graph, for inference.
+    pub(super) network: Network,
     pub(super) blueprint: Blueprint,
     pub(super) parts: Parts,
     pub(super) specs: Vec<TensorSpec>,
+    /// Empty if the model was loaded for inference.
+    pub(super) training: Option<Training>,
+}
+
+/// What training needs.
+pub(super) struct Training {
+    /// The network on the variables, which share their storage with the network for inference: its outputs carry the graph.
+    pub(super) tracked: Network,
     pub(super) variables: Vec<Variable>,
+}
+
+impl LanguageModel {
+    fn training(&self) -> &Training {
+        self.training.as_ref().expect("the handle is given only where there is one")
+    }
 }
 
 impl Encoder for LanguageModel {
@@ -67,27 +92,27 @@ impl Encoder for LanguageModel {
     }
 
     fn encode(&self, tokens: &TokenBatch, want: &Want, _: &CallContext<'_>) -> Result<EncoderOutput> {
-        self.detached.forward(tokens, want, None)
+        self.network.forward(tokens, want, None)
     }
 
     fn trainable(&self) -> Option<&dyn Trainable> {
-        Some(self)
+        self.training.as_ref().map(|_| self as &dyn Trainable)
     }
 }
 
 impl Trainable for LanguageModel {
     fn variables(&self) -> Vec<Variable> {
-        self.variables.clone()
+        self.training().variables.clone()
     }
 
     fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
-        self.tracked.forward(tokens, want, dropout)
+        self.training().tracked.forward(tokens, want, dropout)
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
         let named = |spec: &TensorSpec| (self.blueprint.stored_name(&spec.name, self.parts.head), spec.stored_shape());
         write_tensors(&folder.join("model.safetensors"), self.specs.iter().map(named).collect(), &|index| {
-            let values = self.variables[index].var.flatten_all()?.to_vec1::<f32>()?;
+            let values = self.training().variables[index].var.flatten_all()?.to_vec1::<f32>()?;
             let spec = &self.specs[index];
             Ok(if spec.transposed { transpose(&values, spec.shape[0], spec.shape[1]) } else { values })
         })?;

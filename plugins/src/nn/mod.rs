@@ -5,6 +5,7 @@ pub mod language_model;
 pub mod model_source;
 pub mod ops;
 pub mod packed;
+pub mod packed_blocks;
 pub mod pair;
 pub mod post_norm;
 pub mod pre_norm;

@@ -12,7 +12,7 @@ use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Resu
 use rayon::prelude::*;
 
 use super::blueprint::{Blueprint, Draw, Family, NetworkConfig, Parts, TensorSpec};
-use super::language_model::{LanguageModel, Network};
+use super::language_model::{LanguageModel, Network, Training};
 use super::pre_norm::FinalNorm;
 use super::tensorflow_names;
 use super::tokenizer::{Casing, TextTokenizer};
@@ -193,6 +193,11 @@ impl ModelSource {
         Ok(Var::from_vec(values, spec.shape.as_slice(), &candle_core::Device::Cpu)?)
     }
 
+    /// A weight of the checkpoint, or drawn where there is none.
+    fn weight(&self, spec: &TensorSpec, seed: Seed) -> Result<Var> {
+        if self.checkpoint.is_some() { self.read_weight(spec) } else { self.draw_weight(spec, seed) }
+    }
+
     /// Draws a weight as `transformers` initialises the family.
     fn draw_weight(&self, spec: &TensorSpec, seed: Seed) -> Result<Var> {
         let n: usize = spec.shape.iter().product();
@@ -244,8 +249,7 @@ impl EncoderSource for ModelSource {
     fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
         self.check()?;
         let specs = self.blueprint.tensors(self.parts);
-        let weights = specs.par_iter().map(|spec| if self.checkpoint.is_some() { self.read_weight(spec) } else { self.draw_weight(spec, seed) });
-        let weights: Vec<Var> = weights.collect::<Result<_>>()?;
+        let weights: Vec<Var> = specs.par_iter().map(|spec| self.weight(spec, seed)).collect::<Result<_>>()?;
         let (mut tracked, mut detached) = (BTreeMap::new(), BTreeMap::new());
         let mut variables = Vec::with_capacity(specs.len());
         for (spec, var) in specs.iter().zip(weights) {
@@ -259,13 +263,34 @@ impl EncoderSource for ModelSource {
             info,
             config_path: self.config_path.clone(),
             tokenizer: TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?,
-            tracked: Network::new(&self.blueprint, self.parts, &tracked)?,
-            detached: Network::new(&self.blueprint, self.parts, &detached)?,
+            network: Network::new(&self.blueprint, self.parts, &detached)?,
+            training: Some(Training { tracked: Network::new(&self.blueprint, self.parts, &tracked)?, variables }),
             blueprint: self.blueprint.clone(),
             parts: self.parts,
             specs,
-            variables,
         }))
+    }
+
+    /// Weights of blocks are packed one block after another and not kept in any other form.
+    fn load_for_inference(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
+        self.check()?;
+        let specs = self.blueprint.tensors(self.parts);
+        let block = format!("{}.", self.blueprint.network.block_name());
+        let outside: Vec<&TensorSpec> = specs.iter().filter(|spec| !spec.name.starts_with(&block)).collect();
+        let tensors: Vec<(String, Tensor)> =
+            outside.par_iter().map(|spec| Ok((spec.name.clone(), self.weight(spec, seed)?.as_detached_tensor()))).collect::<Result<_>>()?;
+        let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+        let mut info = self.info.clone();
+        info.warnings.extend(self.ignored_decoder(&tensors[self.blueprint.files.word])?);
+        let by_name: BTreeMap<&str, &TensorSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let read = |name: &str| {
+            let spec = by_name.get(name).ok_or_else(|| Error::Unsupported(format!("tensor `{name}` is missing")))?;
+            Ok(self.weight(spec, seed)?.as_detached_tensor())
+        };
+        let network = Network::packed(&self.blueprint, self.parts, &tensors, &read)?;
+        let tokenizer = TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?;
+        let (config_path, blueprint) = (self.config_path.clone(), self.blueprint.clone());
+        Ok(Box::new(LanguageModel { info, config_path, tokenizer, network, training: None, blueprint, parts: self.parts, specs }))
     }
 
     fn at(&self, folder: &Path) -> Result<Box<dyn EncoderSource>> {

@@ -12,6 +12,7 @@ use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 use super::blueprint::{Parts, TensorSpec};
 use super::ops::{self, Activation, Attention, Dropout};
 use super::packed::{check_lengths, first_tokens, last_needed, logit_rows, positions};
+use super::packed_blocks::{BlockPairs, BlockShape, NormPlace, PackedBlocks};
 use super::pair::{Pair, Tensors};
 
 /// Sizes and rates.
@@ -131,6 +132,12 @@ struct Block {
     output_norm: Pair,
 }
 
+/// The blocks: on a tape, or packed for inference.
+enum Blocks {
+    Taped(Vec<Block>),
+    Packed(PackedBlocks),
+}
+
 struct Head {
     dense: Pair,
     norm: Pair,
@@ -144,7 +151,7 @@ pub struct PostNorm {
     position: Tensor,
     token_type: Option<Tensor>,
     norm: Pair,
-    blocks: Vec<Block>,
+    blocks: Blocks,
     pooler: Option<Pair>,
     head: Option<Head>,
 }
@@ -155,10 +162,10 @@ impl PostNorm {
     /// # Errors
     /// If a tensor is missing.
     pub fn new(config: &PostNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
-        let (tensors, names) = (Tensors(tensors), config.names);
+        let names = config.names;
         let blocks = (0..config.layers)
             .map(|layer| {
-                let pair = |part: &str| tensors.pair(&format!("{}.{layer}.{part}", names.block));
+                let pair = |part: &str| Tensors(tensors).pair(&format!("{}.{layer}.{part}", names.block));
                 Ok(Block {
                     query: pair(names.query)?,
                     key: pair(names.key)?,
@@ -171,6 +178,42 @@ impl PostNorm {
                 })
             })
             .collect::<Result<_>>()?;
+        Self::with_blocks(config, parts, tied, tensors, Blocks::Taped(blocks))
+    }
+
+    /// The same for inference only: of `tensors` those outside of the blocks are used, those of the blocks are what `read` gives.
+    ///
+    /// # Errors
+    /// If a tensor is missing or cannot be read.
+    pub fn packed(
+        config: &PostNormConfig,
+        parts: Parts,
+        tied: bool,
+        tensors: &BTreeMap<String, Tensor>,
+        read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
+    ) -> Result<Self> {
+        let names = config.names;
+        let shape =
+            BlockShape { hidden: config.hidden, heads: config.heads, causal: false, activation: config.activation, eps: config.eps, norms: NormPlace::Behind };
+        let blocks = PackedBlocks::new(shape, config.layers, &|layer| {
+            let pair = |part: &str| {
+                let name = format!("{}.{layer}.{part}", names.block);
+                Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })
+            };
+            Ok(BlockPairs {
+                projections: vec![pair(names.query)?, pair(names.key)?, pair(names.value)?],
+                attention_output: pair(names.attention_output)?,
+                attention_norm: pair(names.attention_norm)?,
+                wide: pair(names.intermediate)?,
+                narrow: pair(names.output)?,
+                feed_forward_norm: pair(names.output_norm)?,
+            })
+        })?;
+        Self::with_blocks(config, parts, tied, tensors, Blocks::Packed(blocks))
+    }
+
+    fn with_blocks(config: &PostNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>, blocks: Blocks) -> Result<Self> {
+        let (tensors, names) = (Tensors(tensors), config.names);
         let word = tensors.get("embeddings.word_embeddings.weight")?;
         let head = if parts.head {
             let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
@@ -196,16 +239,43 @@ impl PostNorm {
     /// # Errors
     /// If something is wanted that the network does not have, or an id or a length is out of its range.
     pub fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
-        let last = last_needed(want, self.blocks.len())?;
+        let last = last_needed(want, self.config.layers)?;
+        let dropped = dropout.map(|seed| Dropout { p: self.config.hidden_dropout, seed: seed.0, stream: 0 });
+        let embedded = ops::dropout(&self.norm.norm(&self.embed(tokens)?, self.config.eps)?, dropped)?; // (tokens, hidden)
+        let mut output = EncoderOutput::default();
+        let x = match &self.blocks {
+            Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
+        };
+        if want.pooled {
+            output.pooled = Some(self.pool(&x, tokens)?);
+        }
+        if let Some(rows) = &want.mlm_logits {
+            output.mlm_logits = Some(self.mlm_logits(&logit_rows(&x, rows, tokens)?)?);
+        }
+        if want.lm_logits.is_some() {
+            return Err(Error::Unsupported("a masked language model has no causal-language-model logits".into()));
+        }
+        Ok(output)
+    }
+
+    /// Runs the blocks on candle's tape; the result is what the last one gave.
+    fn taped(
+        &self,
+        blocks: &[Block],
+        embedded: Tensor,
+        tokens: &TokenBatch,
+        (want, last): (&Want, usize),
+        dropout: Option<Seed>,
+        output: &mut EncoderOutput,
+    ) -> Result<Tensor> {
         let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
         let site = |p: f32, layer: usize, site: u64| dropout.map(|seed| Dropout { p, seed: seed.0, stream: layer as u64 * 4 + site });
         let (hidden_dropout, attention_dropout, eps) = (self.config.hidden_dropout, self.config.attention_dropout, self.config.eps);
-
-        let mut output = EncoderOutput::default();
-        let mut states: Vec<Option<Tensor>> = vec![None; self.blocks.len() + 1];
-        let mut x = ops::dropout(&self.norm.norm(&self.embed(tokens)?, eps)?, site(hidden_dropout, 0, 0))?; // (tokens, hidden)
+        let mut states: Vec<Option<Tensor>> = vec![None; blocks.len() + 1];
+        let mut x = embedded; // (tokens, hidden)
         states[0] = Some(x.clone());
-        for (index, block) in self.blocks.iter().take(last).enumerate() {
+        for (index, block) in blocks.iter().take(last).enumerate() {
             let layer = index + 1;
             let (query, key, value) = (block.query.linear(&x)?, block.key.linear(&x)?, block.value.linear(&x)?); // (tokens, heads x head_dim)
             let attention = Attention { offsets: offsets.clone(), heads: self.config.heads, causal: false, dropout: site(attention_dropout, layer, 0) };
@@ -227,16 +297,7 @@ impl PostNorm {
             let state = states[layer].clone().expect("blocks up to the last wanted layer were run");
             output.hidden.push((layer, state));
         }
-        if want.pooled {
-            output.pooled = Some(self.pool(&x, tokens)?);
-        }
-        if let Some(rows) = &want.mlm_logits {
-            output.mlm_logits = Some(self.mlm_logits(&logit_rows(&x, rows, tokens)?)?);
-        }
-        if want.lm_logits.is_some() {
-            return Err(Error::Unsupported("a masked language model has no causal-language-model logits".into()));
-        }
-        Ok(output)
+        Ok(x)
     }
 
     fn embed(&self, tokens: &TokenBatch) -> Result<Tensor> {

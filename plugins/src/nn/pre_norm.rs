@@ -15,6 +15,7 @@ use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 use super::blueprint::{Draw, Parts, TensorSpec};
 use super::ops::{self, Activation, Attention, Dropout};
 use super::packed::{check_lengths, last_needed, logit_rows, positions};
+use super::packed_blocks::{BlockPairs, BlockShape, NormPlace, PackedBlocks};
 use super::pair::{Pair, Tensors};
 
 /// Whether the last hidden state has been through the final normalisation.
@@ -155,10 +156,16 @@ pub struct PreNorm {
     config: PreNormConfig,
     word: Tensor,
     position: Tensor,
-    blocks: Vec<Block>,
+    blocks: Blocks,
     final_norm: Pair,
     /// The decoder has no bias: its bias here is a constant 0.
     head: Option<Pair>,
+}
+
+/// The blocks: on a tape, or packed for inference.
+enum Blocks {
+    Taped(Vec<Block>),
+    Packed(PackedBlocks),
 }
 
 impl PreNorm {
@@ -167,10 +174,10 @@ impl PreNorm {
     /// # Errors
     /// If a tensor is missing.
     pub fn new(config: &PreNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
-        let (tensors, names, h) = (Tensors(tensors), config.names, config.hidden);
+        let (names, h) = (config.names, config.hidden);
         let blocks = (0..config.layers)
             .map(|layer| {
-                let pair = |part: &str| tensors.pair(&format!("{}.{layer}.{part}", names.block));
+                let pair = |part: &str| Tensors(tensors).pair(&format!("{}.{layer}.{part}", names.block));
                 let projections = match names.projections {
                     Projections::Separate([query, key, value]) => [pair(query)?, pair(key)?, pair(value)?],
                     Projections::Fused(part) => {
@@ -189,6 +196,46 @@ impl PreNorm {
                 })
             })
             .collect::<Result<_>>()?;
+        Self::with_blocks(config, parts, tied, tensors, Blocks::Taped(blocks))
+    }
+
+    /// The same for inference only: of `tensors` those outside of the blocks are used, those of the blocks are what `read` gives.
+    ///
+    /// # Errors
+    /// If a tensor is missing or cannot be read.
+    pub fn packed(
+        config: &PreNormConfig,
+        parts: Parts,
+        tied: bool,
+        tensors: &BTreeMap<String, Tensor>,
+        read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
+    ) -> Result<Self> {
+        let names = config.names;
+        let shape =
+            BlockShape { hidden: config.hidden, heads: config.heads, causal: true, activation: config.activation, eps: config.eps, norms: NormPlace::Before };
+        let blocks = PackedBlocks::new(shape, config.layers, &|layer| {
+            let pair = |part: &str| {
+                let name = format!("{}.{layer}.{part}", names.block);
+                Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })
+            };
+            let projections = match names.projections {
+                Projections::Fused(part) => vec![pair(part)?],
+                Projections::Separate(parts) => parts.into_iter().map(pair).collect::<Result<_>>()?,
+            };
+            Ok(BlockPairs {
+                projections,
+                attention_output: pair(names.attention_output)?,
+                attention_norm: pair(names.attention_norm)?,
+                wide: pair(names.wide)?,
+                narrow: pair(names.narrow)?,
+                feed_forward_norm: pair(names.feed_forward_norm)?,
+            })
+        })?;
+        Self::with_blocks(config, parts, tied, tensors, Blocks::Packed(blocks))
+    }
+
+    fn with_blocks(config: &PreNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>, blocks: Blocks) -> Result<Self> {
+        let (tensors, names) = (Tensors(tensors), config.names);
         let word = tensors.get(names.word)?;
         let head = if parts.head {
             let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
@@ -204,17 +251,53 @@ impl PreNorm {
     /// # Errors
     /// If something is wanted that the network does not have, or an id or a length is out of its range.
     pub fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
-        let layers = self.blocks.len();
-        let last = last_needed(want, layers)?;
+        let config = &self.config;
+        let last = last_needed(want, config.layers)?;
+        let dropped = dropout.map(|seed| Dropout { p: config.embedding_dropout, seed: seed.0, stream: 0 });
+        let embedded = ops::dropout(&self.embed(tokens)?, dropped)?; // (tokens, hidden)
+        let mut output = EncoderOutput::default();
+        let x = match &self.blocks {
+            Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
+        };
+        if config.normalises_last {
+            for (_, state) in output.hidden.iter_mut().filter(|(layer, _)| *layer == config.layers) {
+                *state = self.final_norm.norm(state, config.eps)?;
+            }
+        }
+        if let Some(rows) = &want.lm_logits {
+            let Some(head) = &self.head else {
+                return Err(Error::Unsupported(format!("the checkpoint has no causal-language-model head (`{}`)", config.names.decoder)));
+            };
+            let rows = self.final_norm.norm(&logit_rows(&x, rows, tokens)?, config.eps)?;
+            output.lm_logits = Some(head.linear(&rows)?); // (rows, vocab)
+        }
+        if want.mlm_logits.is_some() {
+            return Err(Error::Unsupported("a causal language model has no masked-language-model logits".into()));
+        }
+        if want.pooled {
+            return Err(Error::Unsupported("a causal language model has no pooler".into()));
+        }
+        Ok(output)
+    }
+
+    /// Runs the blocks on candle's tape; the result is what the last one gave.
+    fn taped(
+        &self,
+        blocks: &[Block],
+        embedded: Tensor,
+        tokens: &TokenBatch,
+        (want, last): (&Want, usize),
+        dropout: Option<Seed>,
+        output: &mut EncoderOutput,
+    ) -> Result<Tensor> {
+        let config = &self.config;
         let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
         let site = |p: f32, layer: usize, site: u64| dropout.map(|seed| Dropout { p, seed: seed.0, stream: layer as u64 * 4 + site });
-        let config = &self.config;
-
-        let mut output = EncoderOutput::default();
-        let mut states: Vec<Option<Tensor>> = vec![None; layers + 1];
-        let mut x = ops::dropout(&self.embed(tokens)?, site(config.embedding_dropout, 0, 0))?; // (tokens, hidden)
+        let mut states: Vec<Option<Tensor>> = vec![None; blocks.len() + 1];
+        let mut x = embedded; // (tokens, hidden)
         states[0] = Some(x.clone());
-        for (index, block) in self.blocks.iter().take(last).enumerate() {
+        for (index, block) in blocks.iter().take(last).enumerate() {
             let layer = index + 1;
             let normed = block.attention_norm.norm(&x, config.eps)?;
             let [query, key, value] = &block.projections;
@@ -235,23 +318,9 @@ impl PreNorm {
         }
         for &layer in &want.hidden {
             let state = states[layer].clone().expect("blocks up to the last wanted layer were run");
-            let state = if layer == layers && config.normalises_last { self.final_norm.norm(&state, config.eps)? } else { state };
             output.hidden.push((layer, state));
         }
-        if let Some(rows) = &want.lm_logits {
-            let Some(head) = &self.head else {
-                return Err(Error::Unsupported(format!("the checkpoint has no causal-language-model head (`{}`)", config.names.decoder)));
-            };
-            let rows = self.final_norm.norm(&logit_rows(&x, rows, tokens)?, config.eps)?;
-            output.lm_logits = Some(head.linear(&rows)?); // (rows, vocab)
-        }
-        if want.mlm_logits.is_some() {
-            return Err(Error::Unsupported("a causal language model has no masked-language-model logits".into()));
-        }
-        if want.pooled {
-            return Err(Error::Unsupported("a causal language model has no pooler".into()));
-        }
-        Ok(output)
+        Ok(x)
     }
 
     fn embed(&self, tokens: &TokenBatch) -> Result<Tensor> {
