@@ -1,11 +1,11 @@
 //! What encoders and objectives share. Not plugins.
 
 pub mod blueprint;
+pub mod inference_blocks;
 pub mod language_model;
 pub mod model_source;
 pub mod ops;
 pub mod packed;
-pub mod packed_blocks;
 pub mod pair;
 pub mod post_norm;
 pub mod pre_norm;

@@ -10,9 +10,9 @@ use candle_core::Tensor;
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 
 use super::blueprint::{Parts, TensorSpec};
+use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Attention, Dropout};
 use super::packed::{check_lengths, first_tokens, last_needed, logit_rows, positions};
-use super::packed_blocks::{BlockPairs, BlockShape, NormPlace, PackedBlocks};
 use super::pair::{Pair, Tensors};
 
 /// Sizes and rates.
@@ -135,7 +135,7 @@ struct Block {
 /// The blocks: on a tape, or packed for inference.
 enum Blocks {
     Taped(Vec<Block>),
-    Packed(PackedBlocks),
+    Packed(InferenceBlocks),
 }
 
 struct Head {
@@ -195,7 +195,7 @@ impl PostNorm {
         let names = config.names;
         let shape =
             BlockShape { hidden: config.hidden, heads: config.heads, causal: false, activation: config.activation, eps: config.eps, norms: NormPlace::Behind };
-        let blocks = PackedBlocks::new(shape, config.layers, &|layer| {
+        let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);
                 Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })

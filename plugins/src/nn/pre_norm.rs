@@ -13,9 +13,9 @@ use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 
 use super::blueprint::{Draw, Parts, TensorSpec};
+use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Attention, Dropout};
 use super::packed::{check_lengths, last_needed, logit_rows, positions};
-use super::packed_blocks::{BlockPairs, BlockShape, NormPlace, PackedBlocks};
 use super::pair::{Pair, Tensors};
 
 /// Whether the last hidden state has been through the final normalisation.
@@ -165,7 +165,7 @@ pub struct PreNorm {
 /// The blocks: on a tape, or packed for inference.
 enum Blocks {
     Taped(Vec<Block>),
-    Packed(PackedBlocks),
+    Packed(InferenceBlocks),
 }
 
 impl PreNorm {
@@ -213,7 +213,7 @@ impl PreNorm {
         let names = config.names;
         let shape =
             BlockShape { hidden: config.hidden, heads: config.heads, causal: true, activation: config.activation, eps: config.eps, norms: NormPlace::Before };
-        let blocks = PackedBlocks::new(shape, config.layers, &|layer| {
+        let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);
                 Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })

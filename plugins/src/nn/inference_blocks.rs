@@ -66,7 +66,7 @@ struct Norm {
     bias: Vec<f32>,
 }
 
-struct PackedBlock {
+struct InferenceBlock {
     projections: PackedLinear,
     attention_output: PackedLinear,
     attention_norm: Norm,
@@ -76,9 +76,9 @@ struct PackedBlock {
 }
 
 /// The blocks of a network, packed.
-pub struct PackedBlocks {
+pub struct InferenceBlocks {
     shape: BlockShape,
-    blocks: Vec<PackedBlock>,
+    blocks: Vec<InferenceBlock>,
 }
 
 /// What the blocks gave.
@@ -104,7 +104,7 @@ pub struct BlockRequest<'a> {
     pub attentions: bool,
 }
 
-impl PackedBlocks {
+impl InferenceBlocks {
     /// Reads and packs `n` blocks; what `read` gives is dropped once it is packed.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl PackedBlocks {
         if shape.heads == 0 || !shape.hidden.is_multiple_of(shape.heads) {
             return Err(Error::Unsupported(format!("{} heads do not divide a width of {}", shape.heads, shape.hidden)));
         }
-        let blocks = (0..n).into_par_iter().map(|block| PackedBlock::new(&read(block)?, shape.hidden)).collect::<Result<_>>()?;
+        let blocks = (0..n).into_par_iter().map(|block| InferenceBlock::new(&read(block)?, shape.hidden)).collect::<Result<_>>()?;
         Ok(Self { shape, blocks })
     }
 
@@ -267,7 +267,7 @@ impl Norm {
     }
 }
 
-impl PackedBlock {
+impl InferenceBlock {
     fn new(pairs: &BlockPairs, hidden: usize) -> Result<Self> {
         let linear = |pair: &Pair| -> Result<PackedLinear> {
             let (out, inp) = pair.weight.dims2()?;
