@@ -1,5 +1,6 @@
 //! Which plugin is being called: for the message of a crash, and for a call that says nothing for long.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ const SILENCE_S: u64 = 60;
 /// A call that lasts.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    origin: &'static str,
+    entrance: Entrance,
     /// Milliseconds of [`clock`] at the newest sign of life.
     newest: AtomicU64,
     told: AtomicBool,
@@ -30,11 +31,20 @@ fn clock() -> u64 {
 
 static CALLS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
 
-/// What a crash is blamed on: points at a text that lives for ever and ends with a line feed, or is null.
+/// What a crash is blamed on if the crashing thread is none that called a plugin: the call that was begun last of those that last. Points at a text that lives for
+/// ever and ends with a line feed, or is null. Changes only while [`CALLS`] is locked, so that it never names a call that has ended.
 static ENTERED: AtomicPtr<&'static str> = AtomicPtr::new(std::ptr::null_mut());
+
+thread_local! {
+    /// What a crash of this thread is blamed on.
+    static HERE: Cell<*const &'static str> = const { Cell::new(std::ptr::null()) };
+}
 
 /// Whether this process exists for a plugin.
 static IN_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Whether the program itself is about to end.
+static LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// This process exists for a plugin: a crash of it is no crash of the program.
 pub(crate) fn in_child() {
@@ -43,7 +53,8 @@ pub(crate) fn in_child() {
 
 /// The program itself is about to end, whatever plugin is being called: that is nobody's fault.
 pub fn leaving() {
-    ENTERED.store(std::ptr::null_mut(), Ordering::SeqCst);
+    HERE.set(std::ptr::null());
+    LEAVING.store(true, Ordering::SeqCst);
 }
 
 /// A function of a plugin that calls can be entered of.
@@ -68,14 +79,33 @@ impl Entrance {
     /// Runs a call and watches it.
     pub(crate) fn enter<T>(&self, call: impl FnOnce(&Watched) -> T) -> T {
         start();
-        let watched = Arc::new(Watched { origin: self.origin, newest: AtomicU64::new(clock()), told: AtomicBool::new(false) });
-        CALLS.lock().unwrap_or_else(PoisonError::into_inner).push(watched.clone());
-        let before = ENTERED.swap(std::ptr::from_ref(self.blame).cast_mut(), Ordering::SeqCst);
-        let result = call(&watched);
-        ENTERED.store(before, Ordering::SeqCst);
-        CALLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &watched));
-        result
+        let watched = Arc::new(Watched { entrance: *self, newest: AtomicU64::new(clock()), told: AtomicBool::new(false) });
+        change_calls(|calls| calls.push(watched.clone()));
+        // Also if the call unwinds.
+        let inside = Inside { before: HERE.replace(self.blame), watched };
+        call(&inside.watched)
     }
+}
+
+/// A call that lasts for as long as this lives.
+struct Inside {
+    before: *const &'static str,
+    watched: Arc<Watched>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        HERE.set(self.before);
+        change_calls(|calls| calls.retain(|other| !Arc::ptr_eq(other, &self.watched)));
+    }
+}
+
+/// Begins or ends a call.
+fn change_calls(change: impl FnOnce(&mut Vec<Arc<Watched>>)) {
+    let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    change(&mut calls);
+    let blame = calls.last().map_or(std::ptr::null(), |call| std::ptr::from_ref(call.entrance.blame));
+    ENTERED.store(blame.cast_mut(), Ordering::SeqCst);
 }
 
 /// Begins to watch, once.
@@ -92,7 +122,7 @@ fn start() {
             for call in CALLS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 let silent_s = now.saturating_sub(call.newest.load(Ordering::Relaxed)) / 1000;
                 if silent_s >= SILENCE_S && !call.told.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{} has given no sign of life for {SILENCE_S} s", call.origin);
+                    tracing::warn!("{} has given no sign of life for {SILENCE_S} s", call.entrance.origin);
                 }
             }
         };
@@ -107,7 +137,9 @@ fn start() {
 fn blame_crashes() {
     /// Writes the blame, if a plugin is being called. Only what is allowed in a signal handler.
     fn write_blame() -> bool {
-        let entered = ENTERED.load(Ordering::SeqCst);
+        // A thread that is about to end has no such variable any more.
+        let here = HERE.try_with(Cell::get).unwrap_or(std::ptr::null());
+        let entered = if here.is_null() { ENTERED.load(Ordering::SeqCst).cast_const() } else { here };
         if entered.is_null() {
             return false;
         }
@@ -126,7 +158,7 @@ fn blame_crashes() {
         }
     }
     extern "C" fn ended() {
-        if write_blame() {
+        if !LEAVING.load(Ordering::SeqCst) && write_blame() {
             // SAFETY: ends the process at once, with the code of a bug instead of the one the plugin chose.
             unsafe { libc::_exit(1) };
         }
@@ -148,3 +180,34 @@ fn blame_crashes() {
 
 #[cfg(not(unix))]
 fn blame_crashes() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_overlap_leave_nobody_to_blame() {
+        let (one, other) = (Entrance::new("one"), Entrance::new("other"));
+        // Each waits for the other to be inside, and the first to enter is the first to leave.
+        let barrier = std::sync::Barrier::new(2);
+        let left = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                one.enter(|_| barrier.wait());
+                left.wait();
+            });
+            scope.spawn(|| {
+                other.enter(|_| {
+                    barrier.wait();
+                    left.wait();
+                });
+            });
+        });
+        assert!(ENTERED.load(Ordering::SeqCst).is_null());
+        one.enter(|_| {
+            other.enter(|_| assert!(HERE.get() == std::ptr::from_ref(other.blame)));
+            assert!(HERE.get() == std::ptr::from_ref(one.blame));
+        });
+        assert!(HERE.get().is_null() && ENTERED.load(Ordering::SeqCst).is_null());
+    }
+}
