@@ -1,6 +1,7 @@
 //! Which plugin is being called: for the message of a crash, and for a call that says nothing for long.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,10 +66,18 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// `origin` is the plugin, component and function as messages name them. Texts live for ever: there are few functions.
+    /// The entrance of this origin: the plugin, component and function as messages name them. Its texts live for ever, so there is one for each origin.
     pub(crate) fn new(origin: &str) -> Self {
+        static ALL: Mutex<BTreeMap<&'static str, Entrance>> = Mutex::new(BTreeMap::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(origin) {
+            return *known;
+        }
         let blame = format!("error: lmprobe crashed inside {origin}; with `isolation: process` such a crash fails its job only\n");
-        Self { origin: Box::leak(origin.to_owned().into_boxed_str()), blame: Box::leak(Box::new(&*Box::leak(blame.into_boxed_str()))) }
+        let origin: &'static str = Box::leak(origin.to_owned().into_boxed_str());
+        let entrance = Self { origin, blame: Box::leak(Box::new(&*Box::leak(blame.into_boxed_str()))) };
+        all.insert(origin, entrance);
+        entrance
     }
 
     /// The plugin, component and function.
