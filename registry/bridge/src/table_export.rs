@@ -1,10 +1,10 @@
 //! Tables on their way to a plugin: Arrow C data that owns everything it points to.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 
 use lmprobe_abi::{ArrowArray, ArrowSchema, lmprobe_table};
-use lmprobe_core::polars::prelude::{Column, DataFrame, DataType};
+use lmprobe_core::polars::prelude::{ChunkedArray, Column, DataFrame, DataType, PolarsNumericType, StringChunked};
 use lmprobe_core::{Error, Result};
 
 /// Copies a table for a plugin. Unsigned whole numbers cross as 64-bit signed ones.
@@ -13,7 +13,7 @@ use lmprobe_core::{Error, Result};
 /// If a column has a type that does not cross, or a number that does not fit.
 pub(crate) fn export(frame: &DataFrame) -> Result<lmprobe_table> {
     let columns = frame.columns().iter().map(Node::of_column).collect::<Result<Vec<_>>>()?;
-    let root = Node { format: "+s", name: String::new(), length: frame.height(), validity: None, buffers: Vec::new(), children: columns };
+    let root = Node { format: c"+s", name: CString::default(), length: frame.height(), validity: None, buffers: [None, None], children: columns };
     let (schema, array) = root.into_c();
     Ok(lmprobe_table { schema, array })
 }
@@ -41,12 +41,12 @@ impl Buffer {
 
 /// A column, the values of a list, or the whole table.
 struct Node {
-    format: &'static str,
-    name: String,
+    format: &'static CStr,
+    name: CString,
     length: usize,
     /// A bitmap and the number of empty cells.
     validity: Option<(Vec<u8>, usize)>,
-    buffers: Vec<Buffer>,
+    buffers: [Option<Buffer>; 2],
     children: Vec<Node>,
 }
 
@@ -80,38 +80,47 @@ impl Node {
     fn of_column(column: &Column) -> Result<Self> {
         let series = column.as_materialized_series();
         let dtype = series.dtype().clone();
-        let mut node = Self { format: "", name: series.name().to_string(), length: series.len(), validity: None, buffers: Vec::new(), children: Vec::new() };
+        // A name with a zero byte cannot be one of ours; cut there it is still a name.
+        let name = CString::new(series.name().split('\0').next().unwrap_or_default()).unwrap_or_default();
+        let mut node = Self { format: c"", name, length: series.len(), validity: None, buffers: [None, None], children: Vec::new() };
         let mut validity = Validity::default();
         match &dtype {
             DataType::String => {
-                node.format = "U";
-                node.buffers = texts(series.str()?.iter(), &mut validity);
+                node.format = c"U";
+                node.buffers = texts(series.str()?, &mut validity);
             }
             DataType::Int64 => {
-                node.format = "l";
-                node.buffers = vec![Buffer::I64(values(series.i64()?.iter(), &mut validity))];
+                node.format = c"l";
+                node.buffers = [Some(Buffer::I64(values(series.i64()?, &mut validity))), None];
             }
             DataType::Int32 => {
-                node.format = "i";
-                node.buffers = vec![Buffer::I32(values(series.i32()?.iter(), &mut validity))];
+                node.format = c"i";
+                node.buffers = [Some(Buffer::I32(values(series.i32()?, &mut validity))), None];
             }
             DataType::UInt64 => {
-                let signed = series.u64()?.iter().map(|value| value.map(|value| fits(&node.name, value)).transpose());
-                let signed = signed.collect::<Result<Vec<_>>>()?;
-                node.format = "l";
-                node.buffers = vec![Buffer::I64(values(signed.into_iter(), &mut validity))];
+                let numbers = series.u64()?;
+                if let Some(large) = numbers.iter().flatten().find(|&value| i64::try_from(value).is_err()) {
+                    return Err(Error::Unsupported(format!("column `{}` holds {large}, which does not fit 63 bits", series.name())));
+                }
+                node.format = c"l";
+                let signed = if numbers.null_count() == 0 {
+                    numbers.downcast_iter().flat_map(|chunk| chunk.values().iter().map(|value| value.cast_signed())).collect()
+                } else {
+                    optional(numbers.iter().map(|value| value.map(u64::cast_signed)), &mut validity)
+                };
+                node.buffers = [Some(Buffer::I64(signed)), None];
             }
             DataType::UInt32 => {
-                node.format = "l";
-                node.buffers = vec![Buffer::I64(values(series.u32()?.iter().map(|value| value.map(i64::from)), &mut validity))];
+                node.format = c"l";
+                node.buffers = [Some(Buffer::I64(optional(series.u32()?.iter().map(|value| value.map(i64::from)), &mut validity))), None];
             }
             DataType::Float64 => {
-                node.format = "g";
-                node.buffers = vec![Buffer::F64(values(series.f64()?.iter(), &mut validity))];
+                node.format = c"g";
+                node.buffers = [Some(Buffer::F64(values(series.f64()?, &mut validity))), None];
             }
             DataType::Float32 => {
-                node.format = "f";
-                node.buffers = vec![Buffer::F32(values(series.f32()?.iter(), &mut validity))];
+                node.format = c"f";
+                node.buffers = [Some(Buffer::F32(values(series.f32()?, &mut validity))), None];
             }
             DataType::Boolean => {
                 let mut bits = Validity::default();
@@ -119,19 +128,19 @@ impl Node {
                     bits.push(value.unwrap_or(false));
                     validity.push(value.is_some());
                 }
-                node.format = "b";
-                node.buffers = vec![Buffer::Bytes(bits.bits)];
+                node.format = c"b";
+                node.buffers = [Some(Buffer::Bytes(bits.bits)), None];
             }
             DataType::List(_) => {
                 let (offsets, cells) = list(series, &mut validity)?;
-                node.format = "+L";
-                node.buffers = vec![Buffer::I64(offsets)];
-                node.children = vec![Self { name: "item".to_owned(), ..Self::of_column(&cells)? }];
+                node.format = c"+L";
+                node.buffers = [Some(Buffer::I64(offsets)), None];
+                node.children = vec![Self { name: c"item".to_owned(), ..Self::of_column(&cells)? }];
                 if !node.children[0].children.is_empty() {
-                    return Err(does_not_cross(&node.name, &dtype));
+                    return Err(does_not_cross(series.name(), &dtype));
                 }
             }
-            _ => return Err(does_not_cross(&node.name, &dtype)),
+            _ => return Err(does_not_cross(series.name(), &dtype)),
         }
         node.validity = validity.finish();
         Ok(node)
@@ -145,21 +154,19 @@ impl Node {
             schemas.push(Box::into_raw(Box::new(schema)));
             arrays.push(Box::into_raw(Box::new(array)));
         }
-        let has_validity = format != "+s" || validity.is_some();
         let (bits, empty) = validity.map_or((None, 0), |(bits, empty)| (Some(bits), empty));
-        let mut pointers: Vec<*const c_void> = Vec::new();
-        if has_validity || format == "+s" {
-            pointers.push(bits.as_ref().map_or(ptr::null(), |bits| bits.as_ptr().cast()));
+        let mut pointers = [ptr::null(); 3];
+        pointers[0] = bits.as_ref().map_or(ptr::null(), |bits| bits.as_ptr().cast());
+        let mut n_buffers = 1;
+        for buffer in buffers.iter().flatten() {
+            pointers[n_buffers] = buffer.pointer();
+            n_buffers += 1;
         }
-        pointers.extend(buffers.iter().map(Buffer::pointer));
-        // A name with a zero byte cannot be one of ours; cut there it is still a name.
-        let name = CString::new(name.split('\0').next().unwrap_or_default()).unwrap_or_default();
-        let format = CString::new(format).unwrap_or_default();
         let n_children = i64::try_from(schemas.len()).unwrap_or(i64::MAX);
-        let mut schema_parts = Box::new(SchemaParts { format, name, children: schemas });
+        let mut schema_parts = Box::new(SchemaParts { name, children: schemas });
         let mut array_parts = Box::new(ArrayParts { pointers, children: arrays, _bits: bits, _buffers: buffers });
         let schema = ArrowSchema {
-            format: schema_parts.format.as_ptr(),
+            format: format.as_ptr(),
             name: schema_parts.name.as_ptr(),
             metadata: ptr::null(),
             flags: NULLABLE,
@@ -173,7 +180,7 @@ impl Node {
             length: i64::try_from(length).unwrap_or(i64::MAX),
             null_count: i64::try_from(empty).unwrap_or(i64::MAX),
             offset: 0,
-            n_buffers: i64::try_from(array_parts.pointers.len()).unwrap_or(i64::MAX),
+            n_buffers: i64::try_from(n_buffers).unwrap_or(i64::MAX),
             n_children,
             buffers: array_parts.pointers.as_mut_ptr(),
             children: array_parts.children.as_mut_ptr(),
@@ -185,6 +192,9 @@ impl Node {
     }
 }
 
+/// Bytes of a text to make room for; more room is made when it is needed.
+const TYPICAL_BYTES: usize = 24;
+
 /// `ARROW_FLAG_NULLABLE`.
 const NULLABLE: i64 = 2;
 
@@ -194,11 +204,19 @@ fn does_not_cross(name: &str, dtype: &DataType) -> Error {
     ))
 }
 
-fn fits(name: &str, value: u64) -> Result<i64> {
-    i64::try_from(value).map_err(|_| Error::Unsupported(format!("column `{name}` holds {value}, which does not fit 63 bits")))
+/// Numbers, most of which are not empty: then whole chunks are copied.
+fn values<T: PolarsNumericType>(numbers: &ChunkedArray<T>, validity: &mut Validity) -> Vec<T::Native> {
+    if numbers.null_count() > 0 {
+        return optional(numbers.iter(), validity);
+    }
+    let mut values = Vec::with_capacity(numbers.len());
+    for chunk in numbers.downcast_iter() {
+        values.extend_from_slice(chunk.values());
+    }
+    values
 }
 
-fn values<T: Default>(cells: impl Iterator<Item = Option<T>>, validity: &mut Validity) -> Vec<T> {
+fn optional<T: Default>(cells: impl Iterator<Item = Option<T>>, validity: &mut Validity) -> Vec<T> {
     cells
         .map(|cell| {
             validity.push(cell.is_some());
@@ -207,19 +225,27 @@ fn values<T: Default>(cells: impl Iterator<Item = Option<T>>, validity: &mut Val
         .collect()
 }
 
-fn texts<'a>(cells: impl Iterator<Item = Option<&'a str>>, validity: &mut Validity) -> Vec<Buffer> {
-    let (mut offsets, mut bytes) = (vec![0], Vec::new());
-    for cell in cells {
-        validity.push(cell.is_some());
-        bytes.extend_from_slice(cell.unwrap_or_default().as_bytes());
-        offsets.push(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+fn texts(cells: &StringChunked, validity: &mut Validity) -> [Option<Buffer>; 2] {
+    let has_empty = cells.null_count() > 0;
+    let mut offsets = Vec::with_capacity(cells.len() + 1);
+    let mut bytes = Vec::with_capacity(cells.len() * TYPICAL_BYTES);
+    offsets.push(0);
+    for chunk in cells.downcast_iter() {
+        for cell in chunk {
+            if has_empty {
+                validity.push(cell.is_some());
+            }
+            bytes.extend_from_slice(cell.unwrap_or_default().as_bytes());
+            offsets.push(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+        }
     }
-    vec![Buffer::I64(offsets), Buffer::Bytes(bytes)]
+    [Some(Buffer::I64(offsets)), Some(Buffer::Bytes(bytes))]
 }
 
 /// The boundaries of a column's lists, and their values end to end.
 fn list(series: &lmprobe_core::polars::prelude::Series, validity: &mut Validity) -> Result<(Vec<i64>, Column)> {
     let lists = series.list()?.rechunk();
+    let has_empty = lists.null_count() > 0;
     let mut offsets = Vec::with_capacity(lists.len() + 1);
     let (mut first, mut last) = (0, 0);
     for chunk in lists.downcast_iter() {
@@ -227,8 +253,10 @@ fn list(series: &lmprobe_core::polars::prelude::Series, validity: &mut Validity)
         first = *bounds.first();
         last = *bounds.last();
         offsets.extend(bounds.iter().map(|bound| bound - first));
-        for cell in 0..chunk.offsets().len_proxy() {
-            validity.push(chunk.validity().is_none_or(|bits| bits.get_bit(cell)));
+        if has_empty {
+            for cell in 0..bounds.len_proxy() {
+                validity.push(chunk.validity().is_none_or(|bits| bits.get_bit(cell)));
+            }
         }
     }
     if offsets.is_empty() {
@@ -241,16 +269,15 @@ fn list(series: &lmprobe_core::polars::prelude::Series, validity: &mut Validity)
 }
 
 struct SchemaParts {
-    format: CString,
     name: CString,
     children: Vec<*mut ArrowSchema>,
 }
 
 struct ArrayParts {
-    pointers: Vec<*const c_void>,
+    pointers: [*const c_void; 3],
     children: Vec<*mut ArrowArray>,
     _bits: Option<Vec<u8>>,
-    _buffers: Vec<Buffer>,
+    _buffers: [Option<Buffer>; 2],
 }
 
 /// Frees a schema that [`Node::into_c`] made.

@@ -38,33 +38,36 @@ pub(crate) fn import(table: &mut OwnedTable, name: &'static str, origin: &str) -
 /// If a count is negative. What is missing or has another type is for [`FrameSchema::check`] to say.
 pub(crate) fn typed(frame: &DataFrame, schema: &FrameSchema, origin: &str) -> Result<DataFrame> {
     let height = frame.height();
-    let mut columns = Vec::with_capacity(frame.width());
-    for column in frame.columns() {
-        let declared = schema.columns.iter().find(|declared| declared.name == column.name().as_str());
-        let wanted = declared.map(|declared| declared.kind);
-        columns.push(match (wanted, column.dtype()) {
+    let mut frame = frame.clone();
+    for index in 0..frame.width() {
+        let column = &frame.columns()[index];
+        let wanted = schema.columns.iter().find(|declared| declared.name == column.name().as_str()).map(|declared| declared.kind);
+        let replaced = match (wanted, column.dtype()) {
             (Some(ColumnType::Count), DataType::Int64) => {
-                let mut counts = Vec::with_capacity(column.len());
-                for value in column.i64()?.iter() {
-                    counts.push(match value.map(u64::try_from) {
-                        None => None,
-                        Some(Ok(count)) => Some(count),
-                        Some(Err(_)) => {
-                            let message = format!("column `{}` holds {}, and a count is not negative", column.name(), value.unwrap_or_default());
-                            return Err(Error::Frame { origin: origin.to_owned(), schema: schema.name, message });
-                        }
-                    });
+                let numbers = column.i64()?;
+                if let Some(negative) = numbers.iter().flatten().find(|value| *value < 0) {
+                    let message = format!("column `{}` holds {negative}, and a count is not negative", column.name());
+                    return Err(Error::Frame { origin: origin.to_owned(), schema: schema.name, message });
                 }
-                Series::new(column.name().clone(), counts).into_column()
+                if numbers.null_count() == 0 {
+                    Series::new(column.name().clone(), numbers.iter().flatten().map(i64::cast_unsigned).collect::<Vec<_>>())
+                } else {
+                    Series::new(column.name().clone(), numbers.iter().map(|value| value.map(i64::cast_unsigned)).collect::<Vec<_>>())
+                }
             }
             // A column without a cell that is not empty has no type of its own in some languages.
-            (Some(ColumnType::Real), DataType::Int64) if column.null_count() == column.len() => column.cast(&DataType::Float64)?,
-            _ => column.clone(),
-        });
+            (Some(ColumnType::Real), DataType::Int64) if column.null_count() == column.len() => {
+                column.cast(&DataType::Float64)?.as_materialized_series().clone()
+            }
+            _ => continue,
+        };
+        frame.replace_column(index, replaced.into_column())?;
     }
-    let frame = DataFrame::new(height, columns)?;
     schema.check(&frame, origin)?;
     // Declared columns first and in their order, as a built-in plugin returns them.
+    if frame.columns().iter().map(|column| column.name().as_str()).take(schema.columns.len()).eq(schema.columns.iter().map(|column| column.name)) {
+        return Ok(frame);
+    }
     let declared = schema.columns.iter().map(|column| column.name);
     let more: Vec<String> =
         frame.get_column_names().iter().map(ToString::to_string).filter(|name| schema.columns.iter().all(|column| column.name != name)).collect();
@@ -178,6 +181,10 @@ fn series(schema: &ArrowSchema, array: &ArrowArray, range: Range<usize>) -> Resu
             each_text(array, &range, format == b"U", |text| builder.append_option(text));
             builder.finish().into_series()
         }
+        // SAFETY: the check found the buffer of numbers.
+        b"l" if array.null_count == 0 => Series::new(name.into(), unsafe { cells::<i64>(array, 1, &range) }),
+        // SAFETY: likewise.
+        b"g" if array.null_count == 0 => Series::new(name.into(), unsafe { cells::<f64>(array, 1, &range) }),
         b"l" | b"i" => Series::new(name.into(), whole_numbers(array, &range, format == b"l")),
         b"g" | b"f" => Series::new(name.into(), floats(array, &range, format == b"g")),
         b"b" => {
