@@ -46,6 +46,6 @@ impl Metric for PluginMetric {
         let Response::Table(rows) = self.kept.inside(cx, &[], |services| self.instance.call(request, services))? else {
             return Err(Error::plugin(&*self.origin, "it answered something else than rows"));
         };
-        typed(&rows, &table::METRIC_ROWS, &self.origin)
+        typed(rows, &table::METRIC_ROWS, &self.origin)
     }
 }

@@ -67,6 +67,6 @@ impl Prober for PluginProber {
         let Response::Table(predictions) = self.kept.inside(cx, encoders, |services| self.instance.call(request, services))? else {
             return Err(Error::plugin(&*self.origin, "it answered something else than predictions"));
         };
-        typed(&predictions, &table::PREDICTIONS, &self.origin)
+        typed(predictions, &table::PREDICTIONS, &self.origin)
     }
 }

@@ -148,12 +148,10 @@ impl Node {
 
     fn into_c(self) -> (ArrowSchema, ArrowArray) {
         let Self { format, name, length, validity, buffers, children } = self;
-        let (mut schemas, mut arrays): (Vec<*mut ArrowSchema>, Vec<*mut ArrowArray>) = (Vec::new(), Vec::new());
-        for child in children {
-            let (schema, array) = child.into_c();
-            schemas.push(Box::into_raw(Box::new(schema)));
-            arrays.push(Box::into_raw(Box::new(array)));
-        }
+        let (mut schemas, mut arrays): (Vec<ArrowSchema>, Vec<ArrowArray>) = children.into_iter().map(Self::into_c).unzip();
+        // The pointers stay right when the vectors move into the parts: what they hold does not.
+        let schema_pointers = schemas.iter_mut().map(ptr::from_mut).collect();
+        let array_pointers = arrays.iter_mut().map(ptr::from_mut).collect();
         let (bits, empty) = validity.map_or((None, 0), |(bits, empty)| (Some(bits), empty));
         let mut pointers = [ptr::null(); 3];
         pointers[0] = bits.as_ref().map_or(ptr::null(), |bits| bits.as_ptr().cast());
@@ -163,15 +161,15 @@ impl Node {
             n_buffers += 1;
         }
         let n_children = i64::try_from(schemas.len()).unwrap_or(i64::MAX);
-        let mut schema_parts = Box::new(SchemaParts { name, children: schemas });
-        let mut array_parts = Box::new(ArrayParts { pointers, children: arrays, _bits: bits, _buffers: buffers });
+        let mut schema_parts = Box::new(SchemaParts { name, pointers: schema_pointers, children: schemas });
+        let mut array_parts = Box::new(ArrayParts { pointers, child_pointers: array_pointers, children: arrays, _bits: bits, _buffers: buffers });
         let schema = ArrowSchema {
             format: format.as_ptr(),
             name: schema_parts.name.as_ptr(),
             metadata: ptr::null(),
             flags: NULLABLE,
             n_children,
-            children: schema_parts.children.as_mut_ptr(),
+            children: schema_parts.pointers.as_mut_ptr(),
             dictionary: ptr::null_mut(),
             release: Some(release_schema),
             private_data: Box::into_raw(schema_parts).cast(),
@@ -183,7 +181,7 @@ impl Node {
             n_buffers: i64::try_from(n_buffers).unwrap_or(i64::MAX),
             n_children,
             buffers: array_parts.pointers.as_mut_ptr(),
-            children: array_parts.children.as_mut_ptr(),
+            children: array_parts.child_pointers.as_mut_ptr(),
             dictionary: ptr::null_mut(),
             release: Some(release_array),
             private_data: Box::into_raw(array_parts).cast(),
@@ -270,12 +268,14 @@ fn list(series: &lmprobe_core::polars::prelude::Series, validity: &mut Validity)
 
 struct SchemaParts {
     name: CString,
-    children: Vec<*mut ArrowSchema>,
+    pointers: Vec<*mut ArrowSchema>,
+    children: Vec<ArrowSchema>,
 }
 
 struct ArrayParts {
     pointers: [*const c_void; 3],
-    children: Vec<*mut ArrowArray>,
+    child_pointers: Vec<*mut ArrowArray>,
+    children: Vec<ArrowArray>,
     _bits: Option<Vec<u8>>,
     _buffers: [Option<Buffer>; 2],
 }
@@ -286,13 +286,12 @@ unsafe extern "C" fn release_schema(schema: *mut ArrowSchema) {
     let schema = unsafe { &mut *schema };
     schema.release = None;
     // SAFETY: `private_data` was made by `Box::into_raw` of this very type.
-    let parts = unsafe { Box::from_raw(schema.private_data.cast::<SchemaParts>()) };
-    for &child in &parts.children {
-        // SAFETY: each child was made by `Box::into_raw`; a consumer that moved its content out has set its `release` to null.
-        let mut child = unsafe { Box::from_raw(child) };
+    let mut parts = unsafe { Box::from_raw(schema.private_data.cast::<SchemaParts>()) };
+    // A consumer that moved a child out has set its `release` to null.
+    for child in &mut parts.children {
         if let Some(release) = child.release {
             // SAFETY: the child is live as its `release` is not null.
-            unsafe { release(&raw mut *child) };
+            unsafe { release(child) };
         }
     }
 }
@@ -303,13 +302,12 @@ unsafe extern "C" fn release_array(array: *mut ArrowArray) {
     let array = unsafe { &mut *array };
     array.release = None;
     // SAFETY: `private_data` was made by `Box::into_raw` of this very type.
-    let parts = unsafe { Box::from_raw(array.private_data.cast::<ArrayParts>()) };
-    for &child in &parts.children {
-        // SAFETY: as in `release_schema`.
-        let mut child = unsafe { Box::from_raw(child) };
+    let mut parts = unsafe { Box::from_raw(array.private_data.cast::<ArrayParts>()) };
+    // A consumer that moved a child out has set its `release` to null.
+    for child in &mut parts.children {
         if let Some(release) = child.release {
             // SAFETY: the child is live as its `release` is not null.
-            unsafe { release(&raw mut *child) };
+            unsafe { release(child) };
         }
     }
 }

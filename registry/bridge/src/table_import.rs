@@ -36,9 +36,8 @@ pub(crate) fn import(table: &mut OwnedTable, name: &'static str, origin: &str) -
 ///
 /// # Errors
 /// If a count is negative. What is missing or has another type is for [`FrameSchema::check`] to say.
-pub(crate) fn typed(frame: &DataFrame, schema: &FrameSchema, origin: &str) -> Result<DataFrame> {
+pub(crate) fn typed(mut frame: DataFrame, schema: &FrameSchema, origin: &str) -> Result<DataFrame> {
     let height = frame.height();
-    let mut frame = frame.clone();
     for index in 0..frame.width() {
         let column = &frame.columns()[index];
         let wanted = schema.columns.iter().find(|declared| declared.name == column.name().as_str()).map(|declared| declared.kind);
@@ -341,10 +340,10 @@ mod tests {
             ],
         };
         let counts = df!["more" => [1i64, 2], "id" => ["a", "b"], "n" => [Some(7u64), None]].unwrap();
-        let back = typed(&crossed(&counts).unwrap(), &SCHEMA, "a test").unwrap();
+        let back = typed(crossed(&counts).unwrap(), &SCHEMA, "a test").unwrap();
         assert!(back.equals_missing(&counts.select(["n", "id", "more"]).unwrap()), "in the order of the schema");
         let negative = df!["n" => [-1i64], "id" => ["a"]].unwrap();
-        assert!(typed(&negative, &SCHEMA, "a test").unwrap_err().to_string().contains("column `n` holds -1, and a count is not negative"));
+        assert!(typed(negative, &SCHEMA, "a test").unwrap_err().to_string().contains("column `n` holds -1, and a count is not negative"));
         let large = df!["n" => [u64::MAX]].unwrap();
         assert!(crossed(&large).unwrap_err().to_string().contains("does not fit 63 bits"));
     }
