@@ -6,7 +6,7 @@ use lmprobe_registry::{Hub, ModelRequest, Models, OpenError, OpenModel, Registry
 use crate::console::Console;
 use crate::downloads::Downloads;
 use crate::exit::{Exit, UsageError};
-use crate::plugins::PluginArgs;
+use crate::plugins::LibraryArgs;
 
 /// Whether a command may fetch what is not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct ReadAs {
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Models")]
     pub(crate) param: Vec<String>,
     #[command(flatten)]
-    plugins: PluginArgs,
+    plugins: LibraryArgs,
 }
 
 impl ReadAs {

@@ -9,7 +9,7 @@ use crate::exit::UsageError;
 
 /// What the command line says of plugins in shared libraries.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct PluginArgs {
+pub(crate) struct LibraryArgs {
     /// Load this shared library too, `PATH@sha256:HEX` as `lmprobe plugin pin` prints it; may be repeated
     #[arg(long = "plugin", value_name = "FILE@sha256:HEX", help_heading = "Plugins")]
     libraries: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct PluginArgs {
     plugin_debug: bool,
 }
 
-impl PluginArgs {
+impl LibraryArgs {
     /// Which libraries a run file may load.
     pub(crate) fn policy(&self) -> LibraryPolicy {
         LibraryPolicy { forbidden: self.no_plugins, unpinned: self.allow_unpinned_plugins, direct: self.plugin_debug }

@@ -9,7 +9,7 @@ use lmprobe_registry::{Request, resolve};
 
 use crate::console::Console;
 use crate::models::{Fetch, models};
-use crate::plugins::PluginArgs;
+use crate::plugins::LibraryArgs;
 
 /// A run file and what the command line changes in it.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(crate) struct RunFileArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
-    plugins: PluginArgs,
+    plugins: LibraryArgs,
 }
 
 impl RunFileArgs {

@@ -8,9 +8,10 @@
 //! 1. `yaml` reads it, follows `!include` and fills in `${NAME}` (`environment` does so in double quotes); it is the only module that knows the YAML library. The
 //!    result is a tree of `node`s that know where they stand.
 //! 2. `overrides` changes the tree as `--set` asks.
-//! 3. `run_file` walks the top level; `item` reads each list item, has `schema` check its parameters against the plugin's
+//! 3. `libraries` loads the shared libraries it lists, whose components join the built-in plugins.
+//! 4. `run_file` walks the top level; `item` reads each list item, has `schema` check its parameters against the plugin's
 //!    JSON Schema (defaults filled in, `paths` resolved) and builds the plugin.
-//! 4. `fit` checks that every encoder can give what the probers and objectives ask.
+//! 5. `fit` checks that every encoder can give what the probers and objectives ask.
 //!
 //! **Invariant:** no weight is read here; building an encoder reads its configuration and the header of its weights.
 #![warn(missing_docs)]

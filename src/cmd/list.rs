@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::plugins::PluginArgs;
+use crate::plugins::LibraryArgs;
 use crate::report::text_table::TextTable;
 
 /// Arguments of `lmprobe list`.
@@ -19,7 +19,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    plugins: PluginArgs,
+    plugins: LibraryArgs,
 }
 
 /// A kind of plugin on the command line; singular and plural mean the same.

@@ -5,13 +5,13 @@ use lmprobe_registry::run_schema;
 
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::plugins::PluginArgs;
+use crate::plugins::LibraryArgs;
 
 /// Arguments of `lmprobe schema`.
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
     #[command(flatten)]
-    plugins: PluginArgs,
+    plugins: LibraryArgs,
 }
 
 /// Runs the command.

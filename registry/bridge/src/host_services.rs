@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use lmprobe_abi::{LMPROBE_LOG_INFO, LMPROBE_LOG_WARN};
 use lmprobe_core::{CallContext, Cancel, Encoder, Error, Quiet, Result, Seed};
 
-use crate::encoder;
+use crate::host_encoder;
 use crate::instance::Services;
 use crate::request::{Request, Response};
 
@@ -53,7 +53,7 @@ impl Services for HostServices<'_> {
     fn encoder(&self, slot: u32, request: Request) -> Result<Response> {
         let encoder = usize::try_from(slot).ok().and_then(|slot| self.encoders.get(slot));
         let encoder = encoder.ok_or_else(|| Error::Config(format!("there is no encoder in slot {slot}; this call has {}", self.encoders.len())))?;
-        encoder::answer(*encoder, request, self.cx)
+        host_encoder::answer(*encoder, request, self.cx)
     }
 }
 

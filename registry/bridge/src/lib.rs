@@ -10,6 +10,7 @@ mod callbacks;
 mod conformance;
 mod encoder;
 mod gradient_check;
+mod host_encoder;
 mod host_services;
 mod instance;
 mod metric;
