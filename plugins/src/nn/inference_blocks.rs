@@ -43,6 +43,8 @@ pub struct BlockShape {
     pub eps: f32,
     /// Where they stand.
     pub norms: NormPlace,
+    /// What weights and inputs of the linear layers are rounded to.
+    pub precision: Precision,
 }
 
 /// The weights of a block.
@@ -113,7 +115,7 @@ impl InferenceBlocks {
         if shape.heads == 0 || !shape.hidden.is_multiple_of(shape.heads) {
             return Err(Error::Unsupported(format!("{} heads do not divide a width of {}", shape.heads, shape.hidden)));
         }
-        let blocks = (0..n).into_par_iter().map(|block| InferenceBlock::new(&read(block)?, shape.hidden)).collect::<Result<_>>()?;
+        let blocks = (0..n).into_par_iter().map(|block| InferenceBlock::new(&read(block)?, shape)).collect::<Result<_>>()?;
         Ok(Self { shape, blocks })
     }
 
@@ -268,16 +270,16 @@ impl Norm {
 }
 
 impl InferenceBlock {
-    fn new(pairs: &BlockPairs, hidden: usize) -> Result<Self> {
+    fn new(pairs: &BlockPairs, BlockShape { hidden, precision, .. }: BlockShape) -> Result<Self> {
         let linear = |pair: &Pair| -> Result<PackedLinear> {
             let (out, inp) = pair.weight.dims2()?;
-            Ok(with(&pair.weight, |weight| with(&pair.bias, |bias| Ok(PackedLinear::new(weight, Some(bias), out, inp, Precision::F32))))?)
+            Ok(with(&pair.weight, |weight| with(&pair.bias, |bias| Ok(PackedLinear::new(weight, Some(bias), out, inp, precision))))?)
         };
         let parts: Vec<(Vec<f32>, Vec<f32>)> =
             pairs.projections.iter().map(|pair| Ok((pair.weight.flatten_all()?.to_vec1()?, pair.bias.to_vec1()?))).collect::<Result<_>>()?;
         let parts: Vec<(&[f32], Option<&[f32]>)> = parts.iter().map(|(weight, bias)| (weight.as_slice(), Some(bias.as_slice()))).collect();
         Ok(Self {
-            projections: PackedLinear::concat(&parts, hidden, Precision::F32),
+            projections: PackedLinear::concat(&parts, hidden, precision),
             attention_output: linear(&pairs.attention_output)?,
             attention_norm: Norm::new(&pairs.attention_norm)?,
             wide: linear(&pairs.wide)?,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
+use lmprobe_kernels::Precision;
 
 use super::blueprint::{Parts, TensorSpec};
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
@@ -193,8 +194,15 @@ impl PostNorm {
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
         let names = config.names;
-        let shape =
-            BlockShape { hidden: config.hidden, heads: config.heads, causal: false, activation: config.activation, eps: config.eps, norms: NormPlace::Behind };
+        let shape = BlockShape {
+            hidden: config.hidden,
+            heads: config.heads,
+            causal: false,
+            activation: config.activation,
+            eps: config.eps,
+            norms: NormPlace::Behind,
+            precision: Precision::F32,
+        };
         let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
+use lmprobe_kernels::Precision;
 
 use super::blueprint::{Draw, Parts, TensorSpec};
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
@@ -211,8 +212,15 @@ impl PreNorm {
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
         let names = config.names;
-        let shape =
-            BlockShape { hidden: config.hidden, heads: config.heads, causal: true, activation: config.activation, eps: config.eps, norms: NormPlace::Before };
+        let shape = BlockShape {
+            hidden: config.hidden,
+            heads: config.heads,
+            causal: true,
+            activation: config.activation,
+            eps: config.eps,
+            norms: NormPlace::Before,
+            precision: Precision::F32,
+        };
         let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);
