@@ -1,10 +1,13 @@
 //! Encoders: language models that turn tokens into vectors.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use crate::train::Gradients;
 use crate::{CallContext, Error, Result, Seed, TokenBatch, Tokenization};
 
 /// A language model, loaded.
@@ -104,6 +107,20 @@ pub trait Trainable: Send + Sync {
     /// # Errors
     /// As [`Encoder::encode`].
     fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput>;
+
+    /// The gradients of the variables, in their order. While candle goes back through a graph of [`Self::forward`], the model's operations may add to them here
+    /// instead of to candle's store; [`Self::backward`] brings the two together. They are summed until somebody clears them.
+    fn gradients(&self) -> &Mutex<Gradients>;
+
+    /// Goes back through the graph of a loss, adds its gradients to [`Self::gradients`] and returns candle's store, which has those by other variables.
+    ///
+    /// # Errors
+    /// If an operation of the graph has no gradient.
+    fn backward(&self, loss: &Tensor) -> Result<GradStore> {
+        let store = loss.backward()?;
+        self.gradients().lock().unwrap_or_else(PoisonError::into_inner).add_store(&self.variables(), &store)?;
+        Ok(store)
+    }
 
     /// Writes weights, configuration and tokenizer in Hugging Face layout into an existing folder.
     ///

@@ -1,10 +1,15 @@
 //! AdamW with parameter groups (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor};
+use rayon::prelude::*;
 
+use super::gradients::{Gradient, Gradients};
 use super::params::{TrainingParams, WeightDecayOn};
 use crate::{Error, Result, Variable};
+
+/// Numbers that one task updates, rounded up to whole rows.
+const PIECE: usize = 1 << 15;
 
 /// The optimiser: first and second moments of every variable.
 ///
@@ -24,50 +29,152 @@ impl AdamW {
         Self { step: 0, moments }
     }
 
-    /// One update. `gradients` stand in the order of the variables; a variable without a gradient stays, as in torch.
+    /// One update with `scale` times the gradients. A variable without a gradient stays, as in torch; of a gradient by rows, all other rows are 0.
     ///
     /// # Errors
-    /// If a variable is not a contiguous `f32` tensor on the CPU.
-    pub fn update(&mut self, variables: &[Variable], gradients: &[Option<Tensor>], params: &TrainingParams, learning_rate: f64, scale: f64) -> Result<()> {
+    /// If a variable is not a contiguous `f32` tensor.
+    pub fn update(&mut self, variables: &[Variable], gradients: &Gradients, params: &TrainingParams, learning_rate: f64, scale: f64) -> Result<()> {
         self.step += 1;
-        for ((variable, gradient), moments) in variables.iter().zip(gradients).zip(&mut self.moments) {
-            let Some(gradient) = gradient else { continue };
+        for (index, (variable, moments)) in variables.iter().zip(&mut self.moments).enumerate() {
+            let Some(gradient) = gradients.get(index) else { continue };
             let decays = params.weight_decay_on == WeightDecayOn::All || !variable.is_bias_or_norm;
-            let update = Update {
-                moments: std::sync::Mutex::new(moments),
-                step: self.step,
-                learning_rate,
-                weight_decay: if decays { params.weight_decay } else { 0.0 },
-                scale,
-                params,
-            };
-            variable
-                .var
-                .inplace_op2(&gradient.contiguous()?, &update)
-                .map_err(|error| Error::Unsupported(format!("update of `{}`: {error}", variable.name)))?;
+            let factors = Factors::new(params, self.step, learning_rate, if decays { params.weight_decay } else { 0.0 }, scale);
+            // The trait takes `&self`; the lock is taken once.
+            let update = Update { moments: std::sync::Mutex::new(moments), gradient, factors };
+            update.apply(variable).map_err(|error| Error::Unsupported(format!("update of `{}`: {error}", variable.name)))?;
         }
         Ok(())
     }
 }
 
-struct Update<'a> {
-    // The trait takes `&self`; the lock is taken once.
-    moments: std::sync::Mutex<&'a mut (Vec<f32>, Vec<f32>)>,
-    step: u64,
-    learning_rate: f64,
-    weight_decay: f64,
-    scale: f64,
-    params: &'a TrainingParams,
+/// The numbers of a step that all elements of a variable share.
+#[derive(Clone, Copy)]
+struct Factors {
+    beta1: f32,
+    beta2: f32,
+    rest1: f32,
+    rest2: f32,
+    rate: f32,
+    root2: f32,
+    epsilon: f32,
+    keep: f32,
+    scale: f32,
 }
 
-impl InplaceOp2 for Update<'_> {
+impl Factors {
+    #[expect(clippy::cast_possible_truncation, reason = "the arithmetic of the weights is f32")]
+    fn new(params: &TrainingParams, step: u64, learning_rate: f64, weight_decay: f64, scale: f64) -> Self {
+        let step = i32::try_from(step).unwrap_or(i32::MAX);
+        let (correction1, correction2) = if params.bias_correction { (1.0 - params.beta1.powi(step), 1.0 - params.beta2.powi(step)) } else { (1.0, 1.0) };
+        Self {
+            beta1: params.beta1 as f32,
+            beta2: params.beta2 as f32,
+            rest1: (1.0 - params.beta1) as f32,
+            rest2: (1.0 - params.beta2) as f32,
+            rate: (learning_rate / correction1) as f32,
+            root2: correction2.sqrt() as f32,
+            epsilon: params.epsilon as f32,
+            keep: (1.0 - learning_rate * weight_decay) as f32,
+            scale: scale as f32,
+        }
+    }
+
+    // torch decays first, then moves; the original BERT decays the old weight too, scaled by the same rate.
+    fn element(self, weight: &mut f32, m: &mut f32, v: &mut f32, gradient: f32) {
+        let gradient = gradient * self.scale;
+        *m = self.beta1 * *m + self.rest1 * gradient;
+        *v = self.beta2 * *v + self.rest2 * gradient * gradient;
+        *weight = *weight * self.keep - self.rate * *m / (v.sqrt() / self.root2 + self.epsilon);
+    }
+
+    /// All elements of a piece, given the gradients of as many.
+    fn dense(self, weights: &mut [f32], (first, second): (&mut [f32], &mut [f32]), gradient: &[f32]) {
+        for (((weight, m), v), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
+            self.element(weight, m, v, *gradient);
+        }
+    }
+
+    /// A row whose gradient is 0.
+    fn without_gradient(self, weights: &mut [f32], (first, second): (&mut [f32], &mut [f32])) {
+        // A row that never had a gradient has moments of 0 and moves by 0 / epsilon: most of a vocabulary, most of the time.
+        if self.epsilon > 0.0 && first.iter().all(|&m| m == 0.0) && second.iter().all(|&v| v == 0.0) {
+            if self.keep != 1.0 {
+                for weight in weights {
+                    *weight *= self.keep;
+                }
+            }
+            return;
+        }
+        for ((weight, m), v) in weights.iter_mut().zip(first).zip(second) {
+            self.element(weight, m, v, 0.0);
+        }
+    }
+}
+
+struct Update<'a> {
+    moments: std::sync::Mutex<&'a mut (Vec<f32>, Vec<f32>)>,
+    gradient: Gradient<'a>,
+    factors: Factors,
+}
+
+impl Update<'_> {
+    fn apply(&self, variable: &Variable) -> candle_core::Result<()> {
+        if variable.var.device().is_cpu() {
+            return variable.var.inplace_op1(self);
+        }
+        // Elsewhere the weights come here and go back: the moments and the arithmetic are those of the CPU.
+        let mut weights = variable.var.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+        self.weights(&mut weights)?;
+        variable.var.set(&Tensor::from_vec(weights, variable.var.shape(), &Device::Cpu)?.to_device(variable.var.device())?)
+    }
+
+    /// Updates all elements of a variable, in pieces whose results do not depend on each other.
+    fn weights(&self, weights: &mut [f32]) -> candle_core::Result<()> {
+        let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (first, second) = &mut **moments;
+        let n = weights.len();
+        if first.len() != n || second.len() != n {
+            candle_core::bail!("moments of {} and {} elements for a variable of {n}", first.len(), second.len());
+        }
+        let factors = self.factors;
+        match self.gradient {
+            Gradient::Dense(gradient) => {
+                if gradient.len() != n {
+                    candle_core::bail!("a gradient of {} elements for a variable of {n}", gradient.len());
+                }
+                let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
+                let pieces = weights.par_chunks_mut(PIECE).zip(moments).zip(gradient.par_chunks(PIECE));
+                pieces.for_each(|((weights, moments), gradient)| factors.dense(weights, moments, gradient));
+            }
+            Gradient::Rows { indices, values, width } => {
+                let mut places = vec![None; n / width];
+                for (place, &row) in indices.iter().enumerate() {
+                    places[row as usize] = Some(place);
+                }
+                let rows = PIECE.div_ceil(width);
+                let moments = first.par_chunks_mut(rows * width).zip(second.par_chunks_mut(rows * width));
+                let pieces = weights.par_chunks_mut(rows * width).zip(moments).zip(places.par_chunks(rows));
+                pieces.for_each(|((weights, (first, second)), places)| {
+                    let moments = first.chunks_exact_mut(width).zip(second.chunks_exact_mut(width));
+                    for ((weights, moments), place) in weights.chunks_exact_mut(width).zip(moments).zip(places) {
+                        match place {
+                            Some(place) => factors.dense(weights, moments, &values[place * width..][..width]),
+                            None => factors.without_gradient(weights, moments),
+                        }
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl InplaceOp1 for Update<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the arithmetic of the weights is f32")]
-    fn cpu_fwd(&self, weights: &mut CpuStorage, layout: &Layout, gradient: &CpuStorage, gradient_layout: &Layout) -> candle_core::Result<()> {
-        let gradient = contiguous(gradient, gradient_layout)?;
+    fn cpu_fwd(&self, weights: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             candle_core::bail!("a variable is not contiguous");
         };
@@ -75,61 +182,83 @@ impl InplaceOp2 for Update<'_> {
         let CpuStorage::F32(weights) = weights else {
             candle_core::bail!("a variable is {dtype:?}, not F32");
         };
-        let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (first, second) = &mut **moments;
-        let params = self.params;
-        let step = i32::try_from(self.step).unwrap_or(i32::MAX);
-        let (correction1, correction2) = if params.bias_correction { (1.0 - params.beta1.powi(step), 1.0 - params.beta2.powi(step)) } else { (1.0, 1.0) };
-        let (beta1, beta2) = (params.beta1 as f32, params.beta2 as f32);
-        let (rest1, rest2) = ((1.0 - params.beta1) as f32, (1.0 - params.beta2) as f32);
-        let rate = (self.learning_rate / correction1) as f32;
-        let root2 = correction2.sqrt() as f32;
-        let (epsilon, scale) = (params.epsilon as f32, self.scale as f32);
-        let keep = (1.0 - self.learning_rate * self.weight_decay) as f32;
-        // torch decays first, then moves; the original BERT decays the old weight too, scaled by the same rate.
-        for (((weight, &gradient), m), v) in weights[start..end].iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut()) {
-            let gradient = gradient * scale;
-            *m = beta1 * *m + rest1 * gradient;
-            *v = beta2 * *v + rest2 * gradient * gradient;
-            *weight = *weight * keep - rate * *m / (v.sqrt() / root2 + epsilon);
-        }
-        Ok(())
+        self.weights(&mut weights[start..end])
     }
-}
-
-fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("a gradient is not contiguous");
-    };
-    Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     use super::*;
 
+    fn variable(values: Vec<f32>, dims: (usize, usize), is_bias_or_norm: bool) -> [Variable; 1] {
+        [Variable { name: "w".into(), var: Var::from_vec(values, dims, &Device::Cpu).unwrap(), is_bias_or_norm }]
+    }
+
+    fn gradients(variables: &[Variable], values: &[f32]) -> Gradients {
+        let mut gradients = Gradients::new(variables);
+        gradients.add_tensor(0, &Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+        gradients
+    }
+
+    fn weights(variables: &[Variable]) -> Vec<f32> {
+        variables[0].var.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
     #[test]
     fn one_step_by_hand() {
-        let var = Var::from_vec(vec![1.0f32, -2.0], 2, &Device::Cpu).unwrap();
-        let variables = [Variable { name: "w".into(), var: var.clone(), is_bias_or_norm: false }];
-        let gradient = Tensor::new(&[0.5f32, 0.0], &Device::Cpu).unwrap();
+        let variables = variable(vec![1.0, -2.0], (1, 2), false);
         let params = TrainingParams { weight_decay: 0.1, epsilon: 0.0, ..TrainingParams::default() };
         let mut adamw = AdamW::new(&variables);
-        adamw.update(&variables, &[Some(gradient)], &params, 0.01, 1.0).unwrap();
-        let weights: Vec<f32> = var.to_vec1().unwrap();
+        adamw.update(&variables, &gradients(&variables, &[0.5, 0.0]), &params, 0.01, 1.0).unwrap();
+        let weights = weights(&variables);
         assert!((weights[0] - (1.0 - 0.001 - 0.01)).abs() < 1e-6, "{weights:?}"); // decay 0.001, then the sign of the gradient times the rate
         assert!(weights[1].is_nan(), "0 / (0 + 0): epsilon is what prevents it");
     }
 
     #[test]
     fn bias_and_norm_do_not_decay_when_matrices_do() {
-        let var = Var::from_vec(vec![1.0f32], 1, &Device::Cpu).unwrap();
-        let variables = [Variable { name: "b".into(), var: var.clone(), is_bias_or_norm: true }];
+        let variables = variable(vec![1.0], (1, 1), true);
         let params = TrainingParams { weight_decay: 0.5, ..TrainingParams::default() };
-        let gradient = Tensor::new(&[0.0f32], &Device::Cpu).unwrap();
-        AdamW::new(&variables).update(&variables, &[Some(gradient)], &params, 0.1, 1.0).unwrap();
-        assert_eq!(var.to_vec1::<f32>().unwrap(), [1.0]);
+        AdamW::new(&variables).update(&variables, &gradients(&variables, &[0.0]), &params, 0.1, 1.0).unwrap();
+        assert_eq!(weights(&variables), [1.0]);
+    }
+
+    #[test]
+    fn a_gradient_by_rows_updates_as_a_dense_one_with_zeros() {
+        let start: Vec<f32> = (0u8..12).map(|index| f32::from(index) / 7.0).collect();
+        for weight_decay in [0.0, 0.1] {
+            let params = TrainingParams { weight_decay, ..TrainingParams::default() };
+            let (dense, sparse) = (variable(start.clone(), (4, 3), false), variable(start.clone(), (4, 3), false));
+            let (mut one, mut other) = (AdamW::new(&dense), AdamW::new(&sparse));
+            // Row 0 is never reached, row 1 always, row 2 once and then no more.
+            for rows in [&[1u32, 2][..], &[1], &[1, 3]] {
+                let mut by_row = Gradients::new(&sparse);
+                let values: Vec<f32> = (0..rows.len() * 3).map(|index| if index % 2 == 0 { 0.5 } else { -0.25 }).collect();
+                by_row.add_rows(0, rows, &values);
+                let mut all = vec![0.0; 12];
+                for (row, values) in rows.iter().zip(values.chunks(3)) {
+                    all[*row as usize * 3..][..3].copy_from_slice(values);
+                }
+                one.update(&dense, &gradients(&dense, &all), &params, 0.01, 0.5).unwrap();
+                other.update(&sparse, &by_row, &params, 0.01, 0.5).unwrap();
+                assert_eq!(weights(&dense), weights(&sparse));
+                assert_eq!(one.moments, other.moments);
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let n = PIECE + 100;
+        let run = |threads| {
+            let variables = variable((0..2 * n).map(|index| if index % 3 == 0 { 0.5 } else { -1.0 }).collect(), (n, 2), false);
+            let gradients = gradients(&variables, &vec![0.125; 2 * n]);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| AdamW::new(&variables).update(&variables, &gradients, &TrainingParams::default(), 0.01, 1.0)).unwrap();
+            weights(&variables).iter().map(|weight| weight.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -2,10 +2,12 @@
 
 mod adamw;
 mod checkpoint;
+mod gradients;
 mod params;
 mod schedule;
 mod trainer;
 
 pub use adamw::AdamW;
+pub use gradients::{DenseBuffer, Gradient, Gradients};
 pub use params::{Schedule, TrainingParams, WeightDecayOn};
 pub use trainer::{TrainingJob, train};

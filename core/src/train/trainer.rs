@@ -1,10 +1,10 @@
 //! The training loop.
 
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Instant;
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use polars::prelude::{DataFrame, NamedFrom, Series};
 
 use super::adamw::AdamW;
@@ -95,12 +95,12 @@ impl Loop<'_> {
         let params = self.job.params;
         let step = state.optimiser.step;
         let batches = self.batches_of(step, cx);
-        let mut gradients: Vec<Option<Tensor>> = vec![None; self.variables.len()];
+        self.model.gradients().lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut loss_sum = 0.0;
         let count = batches.len();
         for (micro, examples) in batches.into_iter().enumerate() {
             let seed = cx.seed.child("step").at(step).at(micro as u64);
-            let (loss, store) = self.gradients(&examples, seed)?;
+            let loss = self.add_gradients(&examples, seed)?;
             if !loss.is_finite() {
                 return Err(Error::Unsupported(format!(
                     "the loss of step {} is {loss}: lower the learning rate or add warm-up steps; no checkpoint holds these weights",
@@ -108,17 +108,11 @@ impl Loop<'_> {
                 )));
             }
             loss_sum += loss;
-            for (variable, sum) in self.variables.iter().zip(&mut gradients) {
-                let Some(gradient) = store.get(variable.var.as_tensor()) else { continue };
-                *sum = Some(match sum.take() {
-                    None => gradient.clone(),
-                    Some(sum) => (sum + gradient)?,
-                });
-            }
         }
         #[expect(clippy::cast_precision_loss, reason = "a handful of batches")]
         let count = count as f64;
-        let norm = norm_of(&gradients)? / count;
+        let gradients = self.model.gradients().lock().unwrap_or_else(PoisonError::into_inner);
+        let norm = gradients.norm() / count;
         // torch.nn.utils.clip_grad_norm_: the factor is never above 1, and its denominator never 0.
         let clip = params.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
         let learning_rate = params.learning_rate_at(step, self.total);
@@ -127,7 +121,8 @@ impl Loop<'_> {
         Ok(())
     }
 
-    fn gradients(&self, examples: &[usize], seed: crate::Seed) -> Result<(f64, GradStore)> {
+    /// Adds the gradients of one batch to those of the model and returns its loss.
+    fn add_gradients(&self, examples: &[usize], seed: crate::Seed) -> Result<f64> {
         let batch = self.source.batch(examples, seed.child("batch"))?;
         let info = self.job.encoder.info();
         let mut outputs = Vec::with_capacity(batch.inputs.len());
@@ -141,7 +136,8 @@ impl Loop<'_> {
             return Err(Error::Unsupported(format!("the objective returned a loss of shape {:?}, expected a scalar", loss.dims())));
         }
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-        Ok((value, loss.backward()?))
+        self.model.backward(&loss)?;
+        Ok(value)
     }
 
     /// The examples of each batch of a step: epochs are seeded shuffles, and the smaller last batch of an epoch is kept.
@@ -159,16 +155,6 @@ impl Loop<'_> {
         let first = usize::try_from(position).unwrap_or(usize::MAX).saturating_mul(accumulated);
         self.order.examples.chunks(size).skip(first).take(accumulated).map(<[usize]>::to_vec).collect()
     }
-}
-
-/// The Euclidean norm over all gradients, summed in `f64` in a fixed order.
-fn norm_of(gradients: &[Option<Tensor>]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients.iter().flatten() {
-        let values = gradient.flatten_all()?.to_vec1::<f32>()?;
-        sum += values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-    }
-    Ok(sum.sqrt())
 }
 
 /// The lines of the corpus files, in the order of the files. Only the line feed is taken off: a trailing blank can matter.

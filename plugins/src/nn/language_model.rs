@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use candle_core::Tensor;
+use lmprobe_core::train::Gradients;
 use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Result, Seed, TokenBatch, Tokenization, Trainable, Variable, Want, serde_json};
 
 use super::blueprint::{Blueprint, NetworkConfig, Parts, TensorSpec};
@@ -66,6 +68,7 @@ pub(super) struct Training {
     /// The network on the variables, which share their storage with the network for inference: its outputs carry the graph.
     pub(super) tracked: Network,
     pub(super) variables: Vec<Variable>,
+    pub(super) gradients: Mutex<Gradients>,
 }
 
 impl LanguageModel {
@@ -107,6 +110,10 @@ impl Trainable for LanguageModel {
 
     fn forward(&self, tokens: &TokenBatch, want: &Want, dropout: Option<Seed>) -> Result<EncoderOutput> {
         self.training().tracked.forward(tokens, want, dropout)
+    }
+
+    fn gradients(&self) -> &Mutex<Gradients> {
+        &self.training().gradients
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use candle_core::{Tensor, Var};
 use lmprobe_checkpoints::{Checkpoint, Format};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
+use lmprobe_core::train::Gradients;
 use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
 use rayon::prelude::*;
 
@@ -264,7 +266,11 @@ impl EncoderSource for ModelSource {
             config_path: self.config_path.clone(),
             tokenizer: TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?,
             network: Network::new(&self.blueprint, self.parts, &detached)?,
-            training: Some(Training { tracked: Network::new(&self.blueprint, self.parts, &tracked)?, variables }),
+            training: Some(Training {
+                tracked: Network::new(&self.blueprint, self.parts, &tracked)?,
+                gradients: Mutex::new(Gradients::new(&variables)),
+                variables,
+            }),
             blueprint: self.blueprint.clone(),
             parts: self.parts,
             specs,
