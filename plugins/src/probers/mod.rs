@@ -4,6 +4,7 @@ pub mod candidate_groups;
 pub mod contrastive;
 pub mod fill_mask;
 pub mod frequency_prior;
+pub mod nearest;
 pub mod query;
 pub mod random_ranking;
 pub(crate) mod ranking;
