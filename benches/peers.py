@@ -191,8 +191,10 @@ def nearest(questions, candidates, width):
     questions, candidates, width = int(questions), int(candidates), int(width)
 
     def scattered(n, first):
-        numbers = numpy.arange(first, first + n, dtype=numpy.uint64) * numpy.uint64(2654435761) & numpy.uint64(0xFFFFFFFF)
-        return torch.tensor((numbers / 2**32 - 0.5).astype(numpy.float32)).view(-1, width)
+        hashes = numpy.arange(first, first + n, dtype=numpy.uint32) * numpy.uint32(2654435761)
+        hashes = (hashes ^ (hashes >> 15)) * numpy.uint32(2246822519)
+        hashes ^= hashes >> 13
+        return torch.tensor((hashes / 2**32 - 0.5).astype(numpy.float32)).view(-1, width)
 
     known, asked = scattered(candidates * width, 0), scattered(questions * width, candidates * width)
 

@@ -225,10 +225,17 @@ fn probe(model: &str, folder: &str, dtype: &str) -> Result<()> {
     })
 }
 
-/// Numbers between -1/2 and 1/2 that any language can repeat: `i * 2654435761 mod 2^32` over `2^32`, less 1/2.
+/// Numbers between -1/2 and 1/2 that any language can repeat: a hash of the index in 32 bits over `2^32`, less 1/2.
 fn scattered(n: usize, first: usize) -> Vec<f32> {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers are spread over all of f32's digits")]
-    let number = |index: usize| (((index as u64).wrapping_mul(2_654_435_761) & 0xffff_ffff) as f64 / 4_294_967_296.0 - 0.5) as f32;
+    let number = |index: usize| {
+        #[expect(clippy::cast_possible_truncation, reason = "a hash modulo 2^32")]
+        let mut hash = (index as u32).wrapping_mul(2_654_435_761);
+        hash = (hash ^ (hash >> 15)).wrapping_mul(2_246_822_519);
+        hash ^= hash >> 13;
+        #[expect(clippy::cast_possible_truncation, reason = "rounded to f32")]
+        let number = (f64::from(hash) / 4_294_967_296.0 - 0.5) as f32;
+        number
+    };
     (first..first + n).map(number).collect()
 }
 

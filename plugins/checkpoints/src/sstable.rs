@@ -19,7 +19,7 @@ const TRAILER_BYTES: usize = 5;
 const KEY_BYTES: usize = 4096;
 
 /// No fuzzer guesses a checksum; nothing behind the first one would be tried.
-#[expect(unexpected_cfgs, reason = "set by `fuzz/run.sh` alone")]
+#[expect(unexpected_cfgs, reason = "set by `tests/fuzz.sh` alone")]
 const FUZZING: bool = cfg!(fuzzing);
 
 /// Whether a file ends like a sorted table.
