@@ -240,12 +240,14 @@ impl EncoderInfo {
     }
 }
 
-/// Which rows of logits are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogitRows {
+/// For which tokens something is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TokenRows {
     /// Every token.
+    #[default]
     All,
-    /// These packed positions only: the head is by far the widest product of a small model.
+    /// These packed positions only, in this order: the rest need not be computed. The head is by far the widest product of a small model, and of the last block most
+    /// of the work is for its own token alone.
     At(Vec<usize>),
 }
 
@@ -254,14 +256,16 @@ pub enum LogitRows {
 pub struct Want {
     /// Hidden states of these layers, `0..=layers`.
     pub hidden: Vec<usize>,
+    /// For which tokens they are wanted.
+    pub hidden_rows: TokenRows,
     /// Attention probabilities of every block.
     pub attentions: bool,
     /// The pooler's output.
     pub pooled: bool,
     /// Masked-language-model logits: each row scores the token at its own position.
-    pub mlm_logits: Option<LogitRows>,
+    pub mlm_logits: Option<TokenRows>,
     /// Causal-language-model logits: each row scores the token behind its position.
-    pub lm_logits: Option<LogitRows>,
+    pub lm_logits: Option<TokenRows>,
 }
 
 impl Want {
@@ -270,16 +274,21 @@ impl Want {
         Self { hidden: vec![layer], ..Self::default() }
     }
 
+    /// One hidden state at the given packed positions.
+    pub fn layer_at(layer: usize, positions: Vec<usize>) -> Self {
+        Self { hidden: vec![layer], hidden_rows: TokenRows::At(positions), ..Self::default() }
+    }
+
     /// Logits of the masked-language-model head at the given packed positions.
     pub fn mlm_at(positions: Vec<usize>) -> Self {
-        Self { mlm_logits: Some(LogitRows::At(positions)), ..Self::default() }
+        Self { mlm_logits: Some(TokenRows::At(positions)), ..Self::default() }
     }
 }
 
 /// What one pass gave. Tensors are `f32`.
 #[derive(Debug, Clone, Default)]
 pub struct EncoderOutput {
-    /// The wanted hidden states as pairs of layer and `(tokens, hidden)`, in the order wanted.
+    /// The wanted hidden states as pairs of layer and `(rows, hidden)`, in the order wanted; rows are tokens, or those of [`Want::hidden_rows`].
     pub hidden: Vec<(usize, Tensor)>,
     /// Attention probabilities: for each block, for each sequence, `(heads, query, key)`.
     pub attentions: Vec<Vec<Tensor>>,
@@ -292,6 +301,23 @@ pub struct EncoderOutput {
 }
 
 impl EncoderOutput {
+    /// Keeps the wanted rows of hidden states that were computed for every token.
+    ///
+    /// # Errors
+    /// If a position is not in the batch.
+    pub fn keep_rows(&mut self, rows: &TokenRows) -> Result<()> {
+        let TokenRows::At(positions) = rows else { return Ok(()) };
+        for (_, state) in &mut self.hidden {
+            let n = state.dim(0)?;
+            if let Some(position) = positions.iter().find(|&&position| position >= n) {
+                return Err(Error::Unsupported(format!("a hidden state was asked at position {position} of a batch of {n} tokens")));
+            }
+            let index: Vec<u32> = positions.iter().map(|&position| u32::try_from(position).unwrap_or(u32::MAX)).collect();
+            *state = state.index_select(&Tensor::from_vec(index, positions.len(), state.device())?, 0)?;
+        }
+        Ok(())
+    }
+
     /// The hidden state of a layer that was wanted.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::serde_json::Value;
 use lmprobe_core::train::{AdamW, Schedule, TrainingParams};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, LogitRows, Quiet, Seed, TokenBatch, Tokenization, Want};
+use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, Quiet, Seed, TokenBatch, TokenRows, Tokenization, Want};
 use lmprobe_plugins::encoders::bert::BERT;
 use lmprobe_plugins::nn::model_source::{Init, ModelOptions, ModelSource};
 use lmprobe_plugins::nn::ops;
@@ -82,7 +82,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 
 fn everything(encoder: &dyn Encoder) -> Want {
     let info = encoder.info();
-    Want { hidden: (0..=info.layers).collect(), attentions: true, pooled: info.pooler, mlm_logits: info.mlm_head.then_some(LogitRows::All), ..Want::default() }
+    Want { hidden: (0..=info.layers).collect(), attentions: true, pooled: info.pooler, mlm_logits: info.mlm_head.then_some(TokenRows::All), ..Want::default() }
 }
 
 #[test]

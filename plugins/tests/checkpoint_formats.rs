@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use lmprobe_core::candle_core::{Device, Tensor};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, LogitRows, Quiet, Seed, Tokenization, Want};
+use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, Quiet, Seed, TokenRows, Tokenization, Want};
 use lmprobe_plugins::encoders::bert::BERT;
 use lmprobe_plugins::nn::model_source::{ModelOptions, ModelSource};
 
@@ -20,7 +20,7 @@ fn open(folder: &Path) -> ModelSource {
 /// The bits of the last hidden state, the pooled output and the logits of some texts.
 fn bits(encoder: &dyn Encoder) -> Vec<u32> {
     let batch = encoder.tokenize(&["a b c", "b", "c a"], Tokenization::default()).unwrap();
-    let want = Want { hidden: vec![encoder.info().layers], pooled: true, mlm_logits: Some(LogitRows::All), ..Want::default() };
+    let want = Want { hidden: vec![encoder.info().layers], pooled: true, mlm_logits: Some(TokenRows::All), ..Want::default() };
     let output = encoder.encode(&batch, &want, &CallContext::new(Seed(0), &Quiet, Cancel::default())).unwrap();
     let tensors = output.hidden.iter().map(|(_, state)| state).chain(&output.pooled).chain(&output.mlm_logits);
     tensors.flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()).map(f32::to_bits).collect()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderOutput, EncoderSource, LogitRows, Quiet, Seed, TokenBatch, Tokenization, Want};
+use lmprobe_core::{CallContext, Cancel, Encoder, EncoderOutput, EncoderSource, Quiet, Seed, TokenBatch, TokenRows, Tokenization, Want};
 use lmprobe_plugins::encoders::{bert::BERT, biogpt::BIOGPT, distilbert::DISTILBERT, gpt2::GPT2, roberta::ROBERTA};
 use lmprobe_plugins::nn::blueprint::Family;
 use lmprobe_plugins::nn::model_source::{Init, ModelOptions, ModelSource};
@@ -87,8 +87,9 @@ fn everything(encoder: &dyn Encoder) -> Want {
         hidden: (0..=info.layers).collect(),
         attentions: true,
         pooled: info.pooler,
-        mlm_logits: info.mlm_head.then_some(LogitRows::All),
-        lm_logits: info.lm_head.then_some(LogitRows::All),
+        mlm_logits: info.mlm_head.then_some(TokenRows::All),
+        lm_logits: info.lm_head.then_some(TokenRows::All),
+        ..Want::default()
     }
 }
 
@@ -165,9 +166,9 @@ fn loss(encoder: &dyn Encoder, expected: &Expected) -> Tensor {
         positions.push(batch.offsets[number(0)] + number(1));
         targets.push(u32::try_from(number(2)).unwrap());
     }
-    let rows = || LogitRows::At(positions.clone());
+    let rows = || TokenRows::At(positions.clone());
     let want =
-        Want { hidden: vec![info.layers], attentions: false, pooled: info.pooler, mlm_logits: info.mlm_head.then(rows), lm_logits: info.lm_head.then(rows) };
+        Want { hidden: vec![info.layers], pooled: info.pooler, mlm_logits: info.mlm_head.then(rows), lm_logits: info.lm_head.then(rows), ..Want::default() };
     let output = encoder.trainable().unwrap().forward(&batch, &want, None).unwrap();
     let weighted = |found: &Tensor, name: &str, divisor: f64| {
         let weights: Vec<&Tensor> = (0..batch.len()).map(|index| &expected.tensors[&format!("{name}.{index}")]).collect();
@@ -376,8 +377,8 @@ fn what_a_network_does_not_have_is_not_given() {
     let batch = Expected::of("gpt2-one").batch();
     let message = |want: Want| encoder.encode(&batch, &want, &cx()).err().unwrap().to_string();
     assert!(message(Want { pooled: true, ..Want::default() }).contains("no pooler"));
-    assert!(message(Want { mlm_logits: Some(LogitRows::All), ..Want::default() }).contains("no masked-language-model logits"));
-    assert!(message(Want { lm_logits: Some(LogitRows::All), ..Want::default() }).contains("no causal-language-model head"));
+    assert!(message(Want { mlm_logits: Some(TokenRows::All), ..Want::default() }).contains("no masked-language-model logits"));
+    assert!(message(Want { lm_logits: Some(TokenRows::All), ..Want::default() }).contains("no causal-language-model head"));
     assert!(message(Want::layer(9)).contains("hidden state 9 was asked of a model with hidden states 0 to 1"));
     let long = encoder.tokenize(&["a b c d e f g h i j k l m n o p q r s t u v w x y z"], Tokenization::default()).unwrap();
     assert!(long.truncated[0] && long.ids.len() == encoder.info().max_length);

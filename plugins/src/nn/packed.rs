@@ -1,7 +1,7 @@
 //! What every network asks of a packed batch: positions, first tokens, rows of logits.
 
 use candle_core::Tensor;
-use lmprobe_core::{Error, LogitRows, Result, TokenBatch, Want};
+use lmprobe_core::{Error, Result, TokenBatch, TokenRows, Want};
 
 use super::ops;
 
@@ -52,16 +52,16 @@ pub fn first_tokens(tokens: &TokenBatch) -> Result<Vec<u32>> {
         .collect()
 }
 
-/// The rows of `x (tokens, hidden)` whose logits are wanted.
+/// The wanted rows of `x (tokens, hidden)`.
 ///
 /// # Errors
 /// If a position is not in the batch.
-pub fn logit_rows(x: &Tensor, rows: &LogitRows, tokens: &TokenBatch) -> Result<Tensor> {
+pub fn wanted_rows(x: &Tensor, rows: &TokenRows, tokens: &TokenBatch) -> Result<Tensor> {
     match rows {
-        LogitRows::All => Ok(x.clone()),
-        LogitRows::At(positions) => {
+        TokenRows::All => Ok(x.clone()),
+        TokenRows::At(positions) => {
             if let Some(position) = positions.iter().find(|&&position| position >= tokens.ids.len()) {
-                return Err(Error::Unsupported(format!("logits were asked at position {position} of a batch of {} tokens", tokens.ids.len())));
+                return Err(Error::Unsupported(format!("something was asked at position {position} of a batch of {} tokens", tokens.ids.len())));
             }
             let positions: Vec<u32> = positions.iter().map(|&position| u32::try_from(position).unwrap_or(u32::MAX)).collect();
             Ok(ops::gather(x, &positions)?)

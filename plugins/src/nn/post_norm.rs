@@ -13,7 +13,7 @@ use lmprobe_kernels::Precision;
 use super::blueprint::{Parts, TensorSpec};
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Attention, Dropout};
-use super::packed::{check_lengths, first_tokens, last_needed, logit_rows, positions};
+use super::packed::{check_lengths, first_tokens, last_needed, positions, wanted_rows};
 use super::pair::{Pair, Tensors};
 
 /// Sizes and rates.
@@ -255,11 +255,14 @@ impl PostNorm {
             Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
             Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
         };
+        for (_, state) in &mut output.hidden {
+            *state = wanted_rows(state, &want.hidden_rows, tokens)?;
+        }
         if want.pooled {
             output.pooled = Some(self.pool(&x, tokens)?);
         }
         if let Some(rows) = &want.mlm_logits {
-            output.mlm_logits = Some(self.mlm_logits(&logit_rows(&x, rows, tokens)?)?);
+            output.mlm_logits = Some(self.mlm_logits(&wanted_rows(&x, rows, tokens)?)?);
         }
         if want.lm_logits.is_some() {
             return Err(Error::Unsupported("a masked language model has no causal-language-model logits".into()));

@@ -16,7 +16,7 @@ use lmprobe_kernels::Precision;
 use super::blueprint::{Draw, Parts, TensorSpec};
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Attention, Dropout};
-use super::packed::{check_lengths, last_needed, logit_rows, positions};
+use super::packed::{check_lengths, last_needed, positions, wanted_rows};
 use super::pair::{Pair, Tensors};
 
 /// Whether the last hidden state has been through the final normalisation.
@@ -268,6 +268,9 @@ impl PreNorm {
             Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
             Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
         };
+        for (_, state) in &mut output.hidden {
+            *state = wanted_rows(state, &want.hidden_rows, tokens)?;
+        }
         if config.normalises_last {
             for (_, state) in output.hidden.iter_mut().filter(|(layer, _)| *layer == config.layers) {
                 *state = self.final_norm.norm(state, config.eps)?;
@@ -277,7 +280,7 @@ impl PreNorm {
             let Some(head) = &self.head else {
                 return Err(Error::Unsupported(format!("the checkpoint has no causal-language-model head (`{}`)", config.names.decoder)));
             };
-            let rows = self.final_norm.norm(&logit_rows(&x, rows, tokens)?, config.eps)?;
+            let rows = self.final_norm.norm(&wanted_rows(&x, rows, tokens)?, config.eps)?;
             output.lm_logits = Some(head.linear(&rows)?); // (rows, vocab)
         }
         if want.mlm_logits.is_some() {

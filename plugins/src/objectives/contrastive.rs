@@ -12,7 +12,6 @@ use lmprobe_core::{
 };
 
 use crate::nn::ops;
-use crate::nn::packed::first_tokens;
 use crate::probers::contrastive::Pooling;
 
 inventory::submit! {
@@ -159,19 +158,13 @@ impl Objective for Contrastive {
         Ok(Box::new(Pairs { beginnings, ends, notes }))
     }
 
-    fn want(&self, _: &TrainingBatch, _: usize, info: &EncoderInfo) -> Result<Want> {
-        Ok(Want::layer(info.layer(self.params.layer)?))
+    fn want(&self, batch: &TrainingBatch, index: usize, info: &EncoderInfo) -> Result<Want> {
+        self.params.pooling.want(info.layer(self.params.layer)?, &batch.inputs[index])
     }
 
     fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo) -> Result<Tensor> {
         let layer = info.layer(self.params.layer)?;
-        let pool = |index: usize| -> Result<Tensor> {
-            let (state, tokens) = (outputs[index].layer(layer)?, &batch.inputs[index]); // (tokens, hidden)
-            Ok(match self.params.pooling {
-                Pooling::Cls => ops::gather(state, &first_tokens(tokens)?)?,
-                Pooling::Mean => ops::sequence_mean(state, &tokens.offsets)?,
-            }) // (batch, hidden)
-        };
+        let pool = |index: usize| self.params.pooling.apply(outputs[index].layer(layer)?, &batch.inputs[index]); // (batch, hidden)
         let epsilon = if self.params.faithful { HALF_PRECISION_EPSILON } else { 0.0 };
         info_nce(&pool(0)?, &pool(1)?, self.params.temperature, epsilon)
     }

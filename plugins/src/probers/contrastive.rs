@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
@@ -112,6 +113,30 @@ pub enum Pooling {
     Mean,
 }
 
+impl Pooling {
+    /// What it needs of a pass: where the first token stands for all, the others need no last state.
+    ///
+    /// # Errors
+    /// If a sequence is empty.
+    pub(crate) fn want(self, layer: usize, tokens: &TokenBatch) -> Result<Want> {
+        Ok(match self {
+            Self::Cls => Want::layer_at(layer, first_tokens(tokens)?.into_iter().map(|position| position as usize).collect()),
+            Self::Mean => Want::layer(layer),
+        })
+    }
+
+    /// One vector a sequence, `(batch, hidden)`, of the state that was wanted.
+    ///
+    /// # Errors
+    /// If a sequence is empty.
+    pub(crate) fn apply(self, state: &Tensor, tokens: &TokenBatch) -> Result<Tensor> {
+        match self {
+            Self::Cls => Ok(state.clone()),
+            Self::Mean => Ok(ops::sequence_mean(state, &tokens.offsets)?),
+        }
+    }
+}
+
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
     Ok(Arc::new(Contrastive { params: serde_json::from_value(params)? }))
 }
@@ -162,12 +187,8 @@ impl Contrastive {
     fn embed(&self, encoder: &dyn Encoder, tokens: &TokenBatch, phase: &str, cx: &CallContext<'_>) -> Result<Vectors> {
         let layer = encoder.info().layer(self.params.layer)?;
         let mut vectors = Vectors { width: encoder.info().hidden, values: vec![0.0; tokens.len() * encoder.info().hidden] };
-        encode_in_passes(encoder, tokens, phase, cx, &|_, _| Want::layer(layer), &mut |group, pass, output| {
-            let state = output.layer(layer)?; // (tokens, hidden)
-            let pooled = match self.params.pooling {
-                Pooling::Cls => ops::gather(state, &first_tokens(pass)?)?,
-                Pooling::Mean => ops::sequence_mean(state, &pass.offsets)?,
-            }; // (batch, hidden)
+        encode_in_passes(encoder, tokens, phase, cx, &|pass, _| self.params.pooling.want(layer, pass), &mut |group, pass, output| {
+            let pooled = self.params.pooling.apply(output.layer(layer)?, pass)?; // (batch, hidden)
             with_values(&pooled, |values| {
                 for (&row, vector) in group.iter().zip(values.chunks_exact(vectors.width)) {
                     vectors.values[row * vectors.width..][..vectors.width].copy_from_slice(vector);

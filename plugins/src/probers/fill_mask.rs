@@ -110,7 +110,8 @@ impl Prober for FillMask {
         let tokens = queries.tokens.select(&answerable);
         // The mask's place within its sequence does not change with the batch.
         let place: Vec<usize> = answerable.iter().map(|&row| queries.masks[row].expect("chosen by having a mask") - queries.tokens.offsets[row]).collect();
-        let want = |pass: &TokenBatch, group: &[usize]| Want::mlm_at(group.iter().enumerate().map(|(at, &index)| pass.offsets[at] + place[index]).collect());
+        let want =
+            |pass: &TokenBatch, group: &[usize]| Ok(Want::mlm_at(group.iter().enumerate().map(|(at, &index)| pass.offsets[at] + place[index]).collect()));
         let mut answers: Vec<Option<Answer>> = (0..queries.masks.len()).map(|_| None).collect();
         encode_in_passes(encoder, &tokens, "questions", cx, &want, &mut |group, _, output| {
             let logits = output.mlm_logits()?; // (masks, vocab)

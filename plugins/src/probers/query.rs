@@ -53,7 +53,7 @@ pub(crate) fn mask_token(encoder: &dyn Encoder) -> Result<&MaskToken> {
 }
 
 /// Says what is wanted of a pass, given its tokens and the indices of its sequences.
-pub(crate) type ChooseWant<'a> = dyn Fn(&TokenBatch, &[usize]) -> Want + 'a;
+pub(crate) type ChooseWant<'a> = dyn Fn(&TokenBatch, &[usize]) -> Result<Want> + 'a;
 
 /// Takes the output of a pass, with the indices of its sequences and its tokens.
 pub(crate) type Collect<'a> = dyn FnMut(&[usize], &TokenBatch, EncoderOutput) -> Result<()> + 'a;
@@ -74,7 +74,7 @@ pub(crate) fn encode_in_passes(
     for group in tokens.groups(TOKENS_A_PASS) {
         cx.check_cancelled()?;
         let pass = tokens.select(&group);
-        let output = encoder.encode(&pass, &want(&pass, &group), cx)?;
+        let output = encoder.encode(&pass, &want(&pass, &group)?, cx)?;
         collect(&group, &pass, output)?;
         done += group.len();
         cx.progress.advanced(phase, done, tokens.len());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::{
-    CallContext, Cancel, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, LogitRows, MaskToken, Metric, Objective, Prober, Quiet,
-    Result, Seed, Task, TokenBatch, Tokenization, Want, check_examples, check_predictions, table,
+    CallContext, Cancel, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, MaskToken, Metric, Objective, Prober, Quiet, Result, Seed,
+    Task, TokenBatch, TokenRows, Tokenization, Want, check_examples, check_predictions, table,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -264,10 +264,11 @@ fn alone_and_together(encoder: &dyn Encoder) -> Result<()> {
     let together = tokens.select(&filled);
     let want = Want {
         hidden: (0..=info.layers).collect(),
+        hidden_rows: TokenRows::All,
         attentions: info.heads > 0,
         pooled: info.pooler,
-        mlm_logits: info.mlm_head.then_some(LogitRows::All),
-        lm_logits: info.lm_head.then_some(LogitRows::All),
+        mlm_logits: info.mlm_head.then_some(TokenRows::All),
+        lm_logits: info.lm_head.then_some(TokenRows::All),
     };
     let all = encoder.encode(&together, &want, &cx())?;
     for at in 0..together.len() {
@@ -365,14 +366,15 @@ impl Encoder for Stub {
         for &layer in &want.hidden {
             output.hidden.push((layer, Tensor::from_vec(Self::values(&tokens.ids, layer, Self::HIDDEN), (n, Self::HIDDEN), &Device::Cpu)?));
         }
+        output.keep_rows(&want.hidden_rows)?;
         if want.pooled {
             let first: Vec<u32> = (0..tokens.len()).map(|at| tokens.ids[tokens.offsets[at]]).collect();
             output.pooled = Some(Tensor::from_vec(Self::values(&first, 9, Self::HIDDEN), (first.len(), Self::HIDDEN), &Device::Cpu)?);
         }
         if let Some(rows) = &want.mlm_logits {
             let ids: Vec<u32> = match rows {
-                LogitRows::All => tokens.ids.clone(),
-                LogitRows::At(rows) => rows.iter().map(|&row| tokens.ids[row]).collect(),
+                TokenRows::All => tokens.ids.clone(),
+                TokenRows::At(rows) => rows.iter().map(|&row| tokens.ids[row]).collect(),
             };
             output.mlm_logits = Some(Tensor::from_vec(Self::values(&ids, 8, Self::VOCAB), (ids.len(), Self::VOCAB), &Device::Cpu)?);
         }

@@ -10,7 +10,7 @@ use lmprobe_abi::{
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::{
-    CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, LogitRows, MaskToken, ModelReport, Result, Seed, Side, TokenBatch, Tokenization,
+    CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, MaskToken, ModelReport, Result, Seed, Side, TokenBatch, TokenRows, Tokenization,
     Want,
 };
 use serde::Deserialize;
@@ -254,8 +254,8 @@ fn sequences(tokens: &TokenBatch, want: &Want, info: &EncoderInfo) -> Result<Seq
             return Err(Error::Unsupported("logits of both heads at different positions in one pass".into()));
         }
         (Some(rows), _) | (None, Some(rows)) => match rows {
-            LogitRows::All => None,
-            LogitRows::At(rows) => Some(rows.iter().map(|&row| row as u64).collect()),
+            TokenRows::All => None,
+            TokenRows::At(rows) => Some(rows.iter().map(|&row| row as u64).collect()),
         },
         (None, None) => None,
     };
@@ -290,6 +290,7 @@ impl Received<'_> {
             for (&layer, values) in want.hidden.iter().zip(chunks(states, n_tokens * info.hidden, want.hidden.len())) {
                 output.hidden.push((layer, Tensor::from_slice(values, (n_tokens, info.hidden), &Device::Cpu)?));
             }
+            output.keep_rows(&want.hidden_rows)?; // plugins give every token
         }
         if want.attentions {
             let lengths: Vec<usize> = (0..self.tokens.len()).map(|at| self.tokens.sequence_len(at)).collect();
@@ -310,9 +311,9 @@ impl Received<'_> {
             let shape = [self.tokens.len(), info.hidden];
             output.pooled = Some(Tensor::from_slice(self.floats("pooled", &shape)?, &shape, &Device::Cpu)?);
         }
-        let logits = |name: &str, rows: &Option<LogitRows>| -> Result<Option<Tensor>> {
+        let logits = |name: &str, rows: &Option<TokenRows>| -> Result<Option<Tensor>> {
             let Some(rows) = rows else { return Ok(None) };
-            let n_rows = if let LogitRows::At(rows) = rows { rows.len() } else { n_tokens };
+            let n_rows = if let TokenRows::At(rows) = rows { rows.len() } else { n_tokens };
             let shape = [n_rows, info.vocab];
             Ok(Some(Tensor::from_slice(self.floats(name, &shape)?, &shape, &Device::Cpu)?))
         };

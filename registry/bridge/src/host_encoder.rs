@@ -6,7 +6,7 @@ use lmprobe_abi::{
 };
 use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
-use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Error, LogitRows, Result, Side, TokenBatch, Tokenization, Want, table};
+use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Error, Result, Side, TokenBatch, TokenRows, Tokenization, Want, table};
 
 use crate::request::{NamedTensor, Request, Response, Sequences, TensorValues};
 
@@ -75,13 +75,14 @@ fn wanted(sequences: &Sequences, info: &EncoderInfo) -> Result<Want> {
         return Err(Error::Config(format!("logits are wanted at position {row} of {n} tokens")));
     }
     let rows = || match &sequences.rows {
-        None => LogitRows::All,
-        Some(rows) => LogitRows::At(rows.iter().map(|&row| usize::try_from(row).unwrap_or(usize::MAX)).collect()),
+        None => TokenRows::All,
+        Some(rows) => TokenRows::At(rows.iter().map(|&row| usize::try_from(row).unwrap_or(usize::MAX)).collect()),
     };
     let hidden =
         if has(LMPROBE_WANT_HIDDEN_STATES) { sequences.layers.iter().map(|&layer| info.layer(i64::from(layer))).collect::<Result<_>>()? } else { Vec::new() };
     Ok(Want {
         hidden,
+        hidden_rows: TokenRows::All,
         attentions: has(LMPROBE_WANT_ATTENTIONS),
         pooled: has(LMPROBE_WANT_POOLED),
         mlm_logits: has(LMPROBE_WANT_MLM_LOGITS).then(rows),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lmprobe_core::candle_core::{DType, Device, Tensor};
 use lmprobe_core::{
-    BatchSource, Encoder, EncoderInfo, EncoderOutput, Error, LogitRows, Needs, Objective, Result, Seed, Targets, TokenBatch, TrainingBatch, Want,
+    BatchSource, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Result, Seed, Targets, TokenBatch, TokenRows, TrainingBatch, Want,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -178,7 +178,7 @@ impl Objective for PluginObjective {
         let hidden = want.hidden.iter().map(|&layer| info.layer(layer)).collect::<Result<Vec<_>>>()?;
         let mlm_logits = match want.mlm_logits {
             None => None,
-            Some(WantedLogits::All) => Some(LogitRows::All),
+            Some(WantedLogits::All) => Some(TokenRows::All),
             Some(WantedLogits::Some) => {
                 let name = format!("mlm_rows.{index}");
                 let rows = batch.targets.get(name.as_str()).ok_or_else(|| Error::plugin(&*self.shared.origin, format!("the batch has no target `{name}`")))?;
@@ -186,7 +186,7 @@ impl Objective for PluginObjective {
                 let n = batch.inputs[index].ids.len();
                 let inside = |row: &i64| usize::try_from(*row).ok().filter(|&row| row < n);
                 let found: Option<Vec<usize>> = rows.iter().map(inside).collect();
-                Some(LogitRows::At(found.ok_or_else(|| Error::plugin(&*self.shared.origin, format!("`{name}` names a position outside of the {n} tokens")))?))
+                Some(TokenRows::At(found.ok_or_else(|| Error::plugin(&*self.shared.origin, format!("`{name}` names a position outside of the {n} tokens")))?))
             }
         };
         Ok(Want { hidden, pooled: want.pooled, mlm_logits, ..Want::default() })

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, ParquetReader, SerReader};
 use lmprobe_core::{
-    CallContext, Cancel, EncoderSource, Isolation, LogitRows, Plan, PlanRequest, Quiet, RunOptions, Seed, Store, Tokenization, Want, run, table,
+    CallContext, Cancel, EncoderSource, Isolation, Plan, PlanRequest, Quiet, RunOptions, Seed, Store, TokenRows, Tokenization, Want, run, table,
 };
 use lmprobe_registry::bridge::{DEFAULT_TIMEOUT, LibraryRequest, OfferedLibrary};
 use lmprobe_registry::{LibraryPolicy, Models, Registry, Request, resolve};
@@ -143,7 +143,14 @@ fn embeddings_equal_those_of_the_twin_bit_for_bit() {
     let (tokens, expected) =
         (ours.tokenize(&texts, Tokenization::at_most(5)).expect("tokens"), twin.tokenize(&texts, Tokenization::at_most(5)).expect("tokens"));
     assert_eq!(tokens, expected);
-    let want = Want { hidden: vec![0, 2, 1], attentions: true, pooled: true, mlm_logits: Some(LogitRows::At(vec![2, 0])), lm_logits: None };
+    let want = Want {
+        hidden: vec![0, 2, 1],
+        hidden_rows: TokenRows::At(vec![3, 0]),
+        attentions: true,
+        pooled: true,
+        mlm_logits: Some(TokenRows::At(vec![2, 0])),
+        lm_logits: None,
+    };
     let cx = CallContext::new(Seed(0), &Quiet, Cancel::default());
     let (output, expected) = (ours.encode(&tokens, &want, &cx).expect("outputs"), twin.encode(&tokens, &want, &cx).expect("outputs"));
     let bits = |tensor: &lmprobe_core::candle_core::Tensor| -> (Vec<usize>, Vec<u32>) {

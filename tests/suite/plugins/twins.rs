@@ -9,8 +9,8 @@ use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::statistics::wilson;
 use lmprobe_core::table::{self, MetricRow, MetricRows};
 use lmprobe_core::{
-    BatchSource, Build, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, LogitRows, MaskToken, Metric, ModelReport, Needs,
-    Objective, Origin, Prober, Registration, Result, Seed, Targets, TokenBatch, Tokenization, TrainingBatch, Want,
+    BatchSource, Build, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, MaskToken, Metric, ModelReport, Needs, Objective,
+    Origin, Prober, Registration, Result, Seed, Targets, TokenBatch, TokenRows, Tokenization, TrainingBatch, Want,
 };
 use serde_json::{Value, json};
 
@@ -178,11 +178,12 @@ impl Encoder for Hashed {
             output.pooled = Some(Tensor::from_vec(first, (tokens.len(), 16), &Device::Cpu)?);
         }
         if let Some(rows) = &want.mlm_logits {
-            let rows: Vec<usize> = if let LogitRows::At(rows) = rows { rows.clone() } else { (0..n).collect() };
+            let rows: Vec<usize> = if let TokenRows::At(rows) = rows { rows.clone() } else { (0..n).collect() };
             let (last, embeddings) = (layer(2), self.model.embeddings());
             let logits: Vec<f32> = rows.iter().flat_map(|&row| self.model.mlm_logits(&last[row * 16..(row + 1) * 16], &embeddings)).collect();
             output.mlm_logits = Some(Tensor::from_vec(logits, (rows.len(), 512), &Device::Cpu)?);
         }
+        output.keep_rows(&want.hidden_rows)?;
         Ok(output)
     }
 }
