@@ -6,7 +6,7 @@ use crate::cmd;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 a bug of lmprobe; 2 usage or an invalid run file; 3 a model or data file is missing or malformed; \
-4 finished, but some jobs failed; 5 needs the network but is offline; 6 out of memory; 75 stopped by a signal, 130 by Ctrl-C: the same command goes on from there.";
+4 finished, but some jobs failed; 5 needs the network but is offline; 6 out of memory, or without the device asked for; 75 stopped by a signal, 130 by Ctrl-C: the same command goes on from there.";
 
 /// Ask language models what they know, and see how they know it.
 #[derive(Debug, Parser)]

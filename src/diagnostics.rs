@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn rendered(text: &str, diagnostics: Vec<Diagnostic>) -> String {
-        render(&Invalid { diagnostics, sources: vec![Source { name: "run.yaml".into(), text: text.into() }], lacks_network: false }, false)
+        render(&Invalid { diagnostics, sources: vec![Source { name: "run.yaml".into(), text: text.into() }], lacks_network: false, lacks_device: false }, false)
     }
 
     #[test]

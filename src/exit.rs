@@ -20,8 +20,8 @@ pub(crate) enum Exit {
     SomeFailed,
     /// Needs the network, which it may not use.
     Offline,
-    /// Not enough memory.
-    Memory,
+    /// Not enough memory, or no such device.
+    Resources,
     /// Stopped by SIGTERM or SIGUSR1; can be resumed.
     Stopped,
     /// Stopped by Ctrl-C; can be resumed.
@@ -38,7 +38,7 @@ impl Exit {
             Self::Input => 3,
             Self::SomeFailed => 4,
             Self::Offline => 5,
-            Self::Memory => 6,
+            Self::Resources => 6,
             Self::Stopped => 75,
             Self::Interrupted => 130,
         }
@@ -47,7 +47,11 @@ impl Exit {
     /// The exit code of an error that ends a command.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(invalid) = error.downcast_ref::<Invalid>() {
-            return if invalid.lacks_network { Self::Offline } else { Self::Usage };
+            return match invalid {
+                Invalid { lacks_network: true, .. } => Self::Offline,
+                Invalid { lacks_device: true, .. } => Self::Resources,
+                Invalid { .. } => Self::Usage,
+            };
         }
         if error.is::<UsageError>() {
             return Self::Usage;
@@ -56,7 +60,7 @@ impl Exit {
             return Self::of_core(error);
         }
         match error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
-            Some(error) if error.kind() == ErrorKind::OutOfMemory => Self::Memory,
+            Some(error) if error.kind() == ErrorKind::OutOfMemory => Self::Resources,
             Some(_) => Self::Input,
             None => Self::Bug,
         }
@@ -64,11 +68,12 @@ impl Exit {
 
     fn of_core(error: &Error) -> Self {
         match error {
-            Error::Io { source, .. } if source.kind() == ErrorKind::OutOfMemory => Self::Memory,
+            Error::Io { source, .. } if source.kind() == ErrorKind::OutOfMemory => Self::Resources,
             Error::Io { .. } | Error::Data { .. } | Error::Model { .. } | Error::MissingTensors { .. } | Error::Plugin { .. } => Self::Input,
             Error::Config(_) | Error::Unsupported(_) | Error::Locked(_) => Self::Usage,
+            Error::Device(_) => Self::Resources,
             Error::Cancelled => Self::Stopped,
-            Error::Tensor(source) if source.to_string().to_lowercase().contains("out of memory") => Self::Memory,
+            Error::Tensor(source) if source.to_string().to_lowercase().contains("out of memory") => Self::Resources,
             _ => Self::Bug,
         }
     }
@@ -96,6 +101,7 @@ mod tests {
         assert_eq!(Exit::of(&not_found.into()), Exit::Input);
         assert_eq!(Exit::of(&Error::model("model", "no config.json").into()), Exit::Input);
         assert_eq!(Exit::of(&Error::Config("no cell is left".into()).into()), Exit::Usage);
+        assert_eq!(Exit::of(&Error::Device("no card".into()).into()), Exit::Resources);
         assert_eq!(Exit::of(&UsageError("no such plugin".into()).into()), Exit::Usage);
     }
 

@@ -42,19 +42,27 @@ pub(crate) struct ReadAs {
     plugins: LibraryArgs,
 }
 
+/// What a model computes in.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ComputeIn {
+    /// What the linear layers compute in: f32, bf16 (rounded inputs and weights, f32 sums), or auto (bf16 where the processor has it) [default: f32]
+    #[arg(long, value_name = "DTYPE", value_parser = ["f32", "bf16", "auto"], hide_possible_values = true, help_heading = "Speed")]
+    pub(crate) dtype: Option<String>,
+}
+
 impl ReadAs {
     /// The plugins of the command.
     pub(crate) fn registry(&self, console: Console) -> anyhow::Result<Registry> {
         self.plugins.registry(console)
     }
 
-    /// Opens a model; no weight is read.
-    pub(crate) fn open(&self, model: &str, console: Console) -> anyhow::Result<OpenModel> {
+    /// Opens a model; no weight is read. `dtype` is what `--dtype` says, where the command has it.
+    pub(crate) fn open(&self, model: &str, dtype: Option<&str>, console: Console) -> anyhow::Result<OpenModel> {
         if model.trim().is_empty() {
             return Err(UsageError("the model's name is empty; give a folder or a hub id".into()).into());
         }
         let registry = self.registry(console)?;
-        let request = ModelRequest { model, family: self.encoder.as_deref(), params: &self.param };
+        let request = ModelRequest { model, family: self.encoder.as_deref(), params: &self.param, dtype };
         match open_model(&registry, &models(console, Fetch::Missing)?, &request) {
             Ok(model) => Ok(model),
             Err(OpenError::Invalid(invalid)) => Err(invalid.into()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use lmprobe_core::{Plan, PlanRequest, Resolved};
+use lmprobe_core::{Dtype, Plan, PlanRequest, Resolved};
 use lmprobe_registry::{Request, resolve};
 
 use crate::console::Console;
@@ -40,6 +40,13 @@ impl RunFileArgs {
         let plan = Plan::new(&resolved, PlanRequest { limit }).with_context(|| self.file.display().to_string())?;
         Ok((resolved, plan))
     }
+}
+
+/// A line for each encoder that does not compute in `f32`, which is what numbers are reported in.
+pub(crate) fn reduced_precision(run: &Resolved) -> String {
+    let reduced = run.encoders.iter().filter(|item| item.source.info().dtype != Dtype::F32);
+    let lines: Vec<String> = reduced.map(|item| format!("encoder `{}` computes in {}\n", item.component.label, item.source.info().dtype)).collect();
+    lines.concat()
 }
 
 /// A path as a person would type it here: relative to the working directory if it lies below.

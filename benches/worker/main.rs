@@ -73,10 +73,7 @@ fn component<T: ?Sized + 'static>(kind: Kind, id: &str, params: &Value, choose: 
 }
 
 fn encoder(model: &str, dtype: &str, training: bool) -> Result<Box<dyn Encoder>> {
-    if dtype != "f32" {
-        return Err("not yet".into());
-    }
-    let params = json!({"model": Path::new(model).canonicalize()?});
+    let params = json!({"model": Path::new(model).canonicalize()?, "dtype": dtype});
     let source = component(Kind::Encoder, "bert", &params, |build| if let Build::Encoder(build) = build { Some(*build) } else { None })?;
     Ok(if training { source.load(Seed(33))? } else { source.load_for_inference(Seed(33))? })
 }

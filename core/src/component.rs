@@ -63,6 +63,17 @@ pub struct EncoderItem {
     pub source: Arc<dyn EncoderSource>,
 }
 
+impl EncoderItem {
+    /// An encoder of a run. Parameters that the machine decides get the value they have here: runs that the same file describes on two machines share results only
+    /// if both decide alike.
+    pub fn new(mut component: Component, source: Arc<dyn EncoderSource>) -> Self {
+        for (name, value) in source.decided() {
+            component.params[name] = value;
+        }
+        Self { component, source }
+    }
+}
+
 /// A training before probing.
 #[derive(Clone)]
 pub struct Adaptation {

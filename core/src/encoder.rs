@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::train::Gradients;
 use crate::{CallContext, Error, Result, Seed, TokenBatch, Tokenization};
@@ -58,6 +59,12 @@ pub trait EncoderSource: Send + Sync {
 
     /// What the model's files hold, and how that fits the network.
     fn report(&self) -> &ModelReport;
+
+    /// Parameters that the machine decides, such as `dtype: auto`, each with the value they have here. [`EncoderItem::new`](crate::EncoderItem::new) puts them in
+    /// the place of what the run file says, so that they are part of a job's identity.
+    fn decided(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
 
     /// Whether the files hold every tensor of the network in its shape, as far as their headers tell.
     ///
@@ -140,6 +147,26 @@ pub struct Variable {
     pub is_bias_or_norm: bool,
 }
 
+/// The numbers that the linear layers of an encoder's blocks multiply. Sums, everything else, and what the encoder gives are `f32`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits, 24 of them significant. Encoders of shared libraries, whose description has no place for it, count as this.
+    #[default]
+    F32,
+    /// bfloat16: 16 bits, 8 of them significant.
+    Bf16,
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 /// A mask token and its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskToken {
@@ -182,6 +209,8 @@ pub struct EncoderInfo {
     pub trainable: bool,
     /// Whether the weights are drawn from the seed instead of read.
     pub random_init: bool,
+    /// What it computes in here; never a choice that is still open.
+    pub dtype: Dtype,
     /// Things a person should know about this checkpoint.
     pub warnings: Vec<String>,
 }
@@ -285,7 +314,7 @@ impl Want {
     }
 }
 
-/// What one pass gave. Tensors are `f32`.
+/// What one pass gave. Tensors are `f32`: on the CPU what [`Encoder::encode`] gives, on the encoder's device what [`Trainable::forward`] gives.
 #[derive(Debug, Clone, Default)]
 pub struct EncoderOutput {
     /// The wanted hidden states as pairs of layer and `(rows, hidden)`, in the order wanted; rows are tokens, or those of [`Want::hidden_rows`].
@@ -330,6 +359,22 @@ impl EncoderOutput {
             .ok_or_else(|| Error::Unsupported(format!("hidden state {layer} was not returned by the encoder")))
     }
 
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn to_device(self, device: &Device) -> Result<Self> {
+        let moved = |tensor: Tensor| tensor.to_device(device);
+        let all = |tensors: Vec<Tensor>| tensors.into_iter().map(moved).collect::<candle_core::Result<Vec<_>>>();
+        Ok(Self {
+            hidden: self.hidden.into_iter().map(|(layer, tensor)| Ok((layer, moved(tensor)?))).collect::<Result<_>>()?,
+            attentions: self.attentions.into_iter().map(all).collect::<candle_core::Result<_>>()?,
+            pooled: self.pooled.map(moved).transpose()?,
+            mlm_logits: self.mlm_logits.map(moved).transpose()?,
+            lm_logits: self.lm_logits.map(moved).transpose()?,
+        })
+    }
+
     /// The logits, if they were wanted.
     ///
     /// # Errors
@@ -361,6 +406,7 @@ mod tests {
             lm_head: false,
             causal: false,
             random_init: false,
+            dtype: Dtype::F32,
             warnings: vec![],
         };
         assert_eq!(info.layer(-1).unwrap(), 6);

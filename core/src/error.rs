@@ -53,6 +53,9 @@ pub enum Error {
     /// A plugin asked another one for something it cannot give.
     #[error("{0}")]
     Unsupported(String),
+    /// A device to compute on that this program or this machine does not have.
+    #[error("{0}")]
+    Device(String),
     /// A plugin returned a table that does not match its declared schema.
     #[error("{origin} returned a malformed `{schema}` table: {message}")]
     Frame {

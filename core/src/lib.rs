@@ -40,7 +40,7 @@ pub mod train;
 pub use check::{contained, examples as check_examples, predictions as check_predictions};
 pub use component::{Adaptation, Component, EncoderItem, MetricItem, ProberItem, Resolved, TaskItem};
 pub use context::{CallContext, Cancel, Progress, Quiet};
-pub use encoder::{Encoder, EncoderInfo, EncoderOutput, EncoderSource, MaskToken, ModelReport, TokenRows, Trainable, Variable, Want};
+pub use encoder::{Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, MaskToken, ModelReport, TokenRows, Trainable, Variable, Want};
 pub use error::{Error, Result};
 pub use frame::{Column, ColumnType, FrameSchema};
 pub use hash::{ContentHash, hash_bytes, hash_files, hash_json, hash_path};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderOutput, EncoderSource, Quiet, Seed, TokenBatch, TokenRows, Tokenization, Want};
+use lmprobe_core::{CallContext, Cancel, Dtype, Encoder, EncoderOutput, EncoderSource, Quiet, Seed, TokenBatch, TokenRows, Tokenization, Want};
 use lmprobe_plugins::encoders::{bert::BERT, biogpt::BIOGPT, distilbert::DISTILBERT, gpt2::GPT2, roberta::ROBERTA};
 use lmprobe_plugins::nn::blueprint::Family;
+use lmprobe_plugins::nn::compute::Compute;
 use lmprobe_plugins::nn::model_source::{Init, ModelOptions, ModelSource};
 use lmprobe_plugins::nn::ops;
 use lmprobe_plugins::nn::pre_norm::FinalNorm;
@@ -485,5 +486,31 @@ fn a_packed_model_gives_each_sequence_its_bits_whatever_stands_beside_it_and_on_
             }
         }
         assert!(encoder.trainable().is_none(), "what is packed cannot be trained");
+    }
+}
+
+#[test]
+fn bf16_is_close_to_f32_and_stays_with_an_adapted_checkpoint() {
+    let compute = Compute { dtype: Dtype::Bf16, ..Compute::default() };
+    for (name, family) in FIXTURES {
+        let source = ModelSource::new(family, ModelOptions { compute, ..ModelOptions::of(folder(name)) }).unwrap();
+        let exact = ModelSource::new(family, ModelOptions::of(folder(name))).unwrap().load_for_inference(Seed(0)).unwrap();
+        let rounded = source.load_for_inference(Seed(0)).unwrap();
+        assert_eq!((exact.info().dtype, rounded.info().dtype), (Dtype::F32, Dtype::Bf16));
+        let tokens = exact.tokenize(&["Aspirin inhibits the aggregation of platelets.", "fever"], Tokenization::at_most(16)).unwrap();
+        let states = [&exact, &rounded].map(|encoder| {
+            let want = Want::layer(encoder.info().layers);
+            encoder.encode(&tokens, &want, &cx()).unwrap().hidden[0].1.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        });
+        let size = states[0].iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+        let worst = states[0].iter().zip(&states[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / size;
+        assert!(worst > 1e-6 && worst < 0.03, "{name}: {worst}");
+
+        let adapted = tempfile::tempdir().unwrap();
+        source.export(adapted.path()).unwrap();
+        let reopened = source.at(adapted.path()).unwrap();
+        assert_eq!((reopened.info().dtype, reopened.decided()), (Dtype::Bf16, source.decided()));
+        let refusal = reopened.load(Seed(0)).err().unwrap().to_string();
+        assert!(refusal.contains("with `dtype: bf16` cannot be trained; train it with `dtype: f32`"), "{refusal}");
     }
 }

@@ -57,6 +57,8 @@ pub struct Invalid {
     pub sources: Vec<Source>,
     /// Whether all of it is models that are not here and that the network, which is off or fails, might give.
     pub lacks_network: bool,
+    /// Whether all of it is devices that this program cannot compute on.
+    pub lacks_device: bool,
 }
 
 impl std::error::Error for Invalid {}
@@ -104,6 +106,8 @@ pub(crate) struct Report {
     sources: Vec<Source>,
     folders: Vec<PathBuf>,
     diagnostics: Vec<Diagnostic>,
+    /// How many of them are about a device that is not there.
+    missing_devices: usize,
 }
 
 impl Report {
@@ -140,6 +144,11 @@ impl Report {
         self.diagnostics.last_mut().expect("a diagnostic was just pushed")
     }
 
+    /// Notes that the mistake recorded last is a device that this program cannot compute on.
+    pub(crate) fn lacks_device(&mut self) {
+        self.missing_devices += 1;
+    }
+
     /// How a place is named in the message about another place: the line alone within one file.
     pub(crate) fn refer(&self, location: Location, from: Location) -> String {
         if location.source == from.source {
@@ -162,9 +171,10 @@ impl Report {
 
     /// The mistakes in file order.
     pub(crate) fn into_invalid(mut self) -> Invalid {
+        let lacks_device = self.missing_devices > 0 && self.missing_devices == self.diagnostics.len();
         self.diagnostics.sort_by_key(|diagnostic| (diagnostic.source, diagnostic.line, diagnostic.column));
         self.diagnostics.dedup();
-        Invalid { diagnostics: self.diagnostics, sources: self.sources, lacks_network: false }
+        Invalid { diagnostics: self.diagnostics, sources: self.sources, lacks_network: false, lacks_device }
     }
 }
 

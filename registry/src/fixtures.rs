@@ -7,7 +7,7 @@ use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
+    BatchSource, Build, BuildContext, CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
     ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Registration, Resolved, Result, Seed, Task, TrainingBatch, Want, schema_of,
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,7 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
             lm_head: false,
             causal: false,
             random_init: false,
+            dtype: Dtype::F32,
             warnings: vec![],
         },
         report: ModelReport::default(),

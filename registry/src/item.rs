@@ -87,6 +87,9 @@ impl Item {
         plugin
             .map_err(|error| {
                 cx.report.error(self.location, &self.key, format!("cannot set up {} `{}`: {error}", self.registration.kind().word(), self.registration.id));
+                if matches!(error, lmprobe_core::Error::Device(_)) {
+                    cx.report.lacks_device();
+                }
             })
             .ok()
     }

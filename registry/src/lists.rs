@@ -58,7 +58,7 @@ pub(crate) fn encoders(cx: &mut Context<'_>, list: &Node) -> Vec<Entry<EncoderIt
             Build::Encoder(build) => build(params, context).and_then(|source| source.check().map(|()| source)),
             _ => Err(other_kind(registration)),
         });
-        (label.clone(), built.map(|(params, source)| EncoderItem { component: item.component(label, params), source }))
+        (label.clone(), built.map(|(params, source)| EncoderItem::new(item.component(label, params), source)))
     })
 }
 

@@ -56,6 +56,8 @@ pub struct ModelRequest<'a> {
     pub family: Option<&'a str>,
     /// Parameters of the encoder, `KEY=VALUE` each.
     pub params: &'a [String],
+    /// The parameter `dtype`, which outranks what `params` says of it.
+    pub dtype: Option<&'a str>,
 }
 
 impl std::fmt::Debug for Models {
@@ -165,8 +167,10 @@ fn read(registry: &Registry, models: &Models, request: &ModelRequest<'_>, base: 
         }
     };
     let mut item = item::read(&mut cx, lmprobe_core::Kind::Encoder, &node, "model")?;
-    for param in request.params {
-        let source = cx.report.add_source("--param", param.clone(), base);
+    let params = request.params.iter().map(|param| ("--param", param.clone()));
+    let dtype = request.dtype.map(|dtype| ("--dtype", format!("dtype={dtype}")));
+    for (option, param) in params.chain(dtype) {
+        let source = cx.report.add_source(option, param.clone(), base);
         let location = Location { length: param.chars().count(), ..Location::start(source) };
         let Some((key, value)) = param.split_once('=') else {
             cx.report.error(location, "", format!("`{param}` has no `=`")).help("write KEY=VALUE, such as `casing=cased`".to_owned());

@@ -30,7 +30,7 @@ pub(crate) struct ConvertArgs {
 /// Runs the command.
 pub(crate) fn execute(arguments: &ConvertArgs, console: Console) -> anyhow::Result<Exit> {
     let out = std::path::absolute(&arguments.out).map_err(Error::io(&arguments.out))?;
-    let model = arguments.read_as.open(&arguments.model, console)?;
+    let model = arguments.read_as.open(&arguments.model, None, console)?;
     check(&out, &model.folder, arguments.force)?;
     for warning in &model.source.info().warnings {
         console.warning(warning);

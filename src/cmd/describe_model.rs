@@ -43,7 +43,7 @@ impl ModelArgs {
 
 /// Runs the command.
 pub(crate) fn execute(name: &str, arguments: &ModelArgs, json: bool, console: Console) -> anyhow::Result<Exit> {
-    let model = arguments.read_as.open(name, console)?;
+    let model = arguments.read_as.open(name, None, console)?;
     let report = model.source.report();
     let hash = arguments.hash.then(|| hash_files(&report.files)).transpose()?;
     if json {
@@ -72,6 +72,7 @@ fn object(model: &OpenModel, hash: Option<&str>) -> Value {
         "mask": info.mask,
         "causal": info.causal,
         "random_init": info.random_init,
+        "dtype": info.dtype,
         "pooler": info.pooler,
         "mlm_head": info.mlm_head,
         "lm_head": info.lm_head,
@@ -98,6 +99,7 @@ fn text(model: &OpenModel, hash: Option<&str>) -> String {
     row("mask token", info.mask.as_ref().map_or_else(|| "none".into(), |mask| format!("{} ({})", mask.text, mask.id)));
     row("heads", heads(info));
     row("weights", if info.random_init { "drawn from a seed".into() } else { format!("{}, {}", report.format, element_types(report)) });
+    row("computes in", info.dtype.to_string());
     for path in &report.files {
         let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         row("file", format!("{name}  {}", size(path).map_or_else(|| "unreadable".into(), |bytes| HumanBytes(bytes).to_string())));

@@ -51,6 +51,7 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         ("processor", json!(processor())),
         ("cpu features", json!(lmprobe_core::cpu_features().join(" "))),
         ("arithmetic", json!(lmprobe_kernels::simd_from_environment().map_or_else(|error| error, |simd| simd.name().to_owned()))),
+        ("bfloat16", json!(bfloat16())),
         ("threads", json!(threads::wanted(None))),
         ("memory", json!(total)),
         ("memory available", json!(available)),
@@ -74,6 +75,15 @@ pub(crate) fn execute(arguments: &DoctorArgs, console: Console) -> anyhow::Resul
         console.result(&table.plain())?;
     }
     Ok(Exit::Done)
+}
+
+/// Whether `dtype: bf16` is faster here, and so what `dtype: auto` chooses.
+fn bfloat16() -> &'static str {
+    match lmprobe_kernels::simd_from_environment() {
+        Ok(simd) if simd.has_bf16() => "native: dtype auto is bf16",
+        Ok(_) => "not native: dtype auto is f32",
+        Err(_) => "unknown",
+    }
 }
 
 /// Names of other variables of ours that are set: a plugin may keep anything in one, so no value is shown.

@@ -11,7 +11,7 @@ use crate::console::Console;
 use crate::embed::{Columns, Empty, Format, Layers, Order, Passes, Pooling, Records, Shape, Stream, Summary, Target, Texts, Totals, open};
 use crate::exit::{Exit, UsageError};
 use crate::interrupt::Interrupt;
-use crate::models::{ReadAs, unless_reader_left};
+use crate::models::{ComputeIn, ReadAs, unless_reader_left};
 use crate::progress::Display;
 use crate::run_file::{count, shown};
 use crate::threads;
@@ -62,6 +62,8 @@ pub(crate) struct EmbedArgs {
     force: bool,
     #[command(flatten)]
     read_as: ReadAs,
+    #[command(flatten)]
+    compute: ComputeIn,
     /// Tokens that go through the model at once; changes no number, but for last bits in toy models
     #[arg(long, value_name = "N", default_value = "2048", help_heading = "Speed")]
     batch_tokens: NonZeroUsize,
@@ -101,7 +103,7 @@ pub(crate) fn execute(arguments: &EmbedArgs, console: Console) -> anyhow::Result
     }
     let columns = Columns { text: arguments.column.clone(), pair: arguments.pair_column.clone() };
     let mut records = open(&arguments.input, &columns)?;
-    let model = arguments.read_as.open(&arguments.model, console)?;
+    let model = arguments.read_as.open(&arguments.model, arguments.compute.dtype.as_deref(), console)?;
     let info = model.source.info();
     let layers = wanted.layers.of(info).map_err(|error| UsageError(format!("{error}; choose with --layers")))?;
     let shape = Shape { layers, hidden: info.hidden, pooling: wanted.pooling };
@@ -118,6 +120,7 @@ pub(crate) fn execute(arguments: &EmbedArgs, console: Console) -> anyhow::Result
         model: &model.label,
         family: &info.family,
         hash: &hash,
+        dtype: info.dtype,
         shape: &shape,
         max_length,
         input: &arguments.input,

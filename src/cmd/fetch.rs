@@ -17,7 +17,7 @@ pub(crate) struct FetchArgs {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &FetchArgs, console: Console) -> anyhow::Result<Exit> {
-    let model = arguments.read_as.open(&arguments.model, console)?;
+    let model = arguments.read_as.open(&arguments.model, None, console)?;
     console.result(&format!("{}\n", model.folder.display()))?;
     Ok(Exit::Done)
 }

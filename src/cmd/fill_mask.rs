@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
-use crate::models::ReadAs;
+use crate::models::{ComputeIn, ReadAs};
 use crate::pieces::Pieces;
 use crate::report::text_table::TextTable;
 use crate::threads;
@@ -34,6 +34,8 @@ pub(crate) struct FillMaskArgs {
     json: bool,
     #[command(flatten)]
     read_as: ReadAs,
+    #[command(flatten)]
+    compute: ComputeIn,
     /// Worker threads [default: as `lmprobe run`]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -46,7 +48,7 @@ pub(crate) fn execute(arguments: &FillMaskArgs, console: Console) -> anyhow::Res
     if arguments.texts.is_empty() && io::stdin().is_terminal() {
         return Err(UsageError("no text; write one behind the model, such as \"Aspirin treats [MASK].\", or pipe lines in".into()).into());
     }
-    let model = arguments.read_as.open(&arguments.model, console)?;
+    let model = arguments.read_as.open(&arguments.model, arguments.compute.dtype.as_deref(), console)?;
     check(&model.label, model.source.info())?;
     let encoder = model.source.load_for_inference(Seed(0))?;
     for warning in &encoder.info().warnings {

@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::models::Fetch;
 use crate::report::text_table::TextTable;
-use crate::run_file::{RunFileArgs, count, shown};
+use crate::run_file::{RunFileArgs, count, reduced_precision, shown};
 
 /// Arguments of `lmprobe plan`.
 #[derive(Debug, Args)]
@@ -43,7 +43,8 @@ pub(crate) fn show(resolved: &Resolved, plan: &Plan, json: bool, console: Consol
     }
     let done = plan.jobs.iter().filter(|job| is_done(resolved, job)).count();
     let limit = plan.limit.map(|limit| format!(", --limit {limit}: for testing only")).unwrap_or_default();
-    let title = format!("{}: {}, {done} done, in {}{limit}\n", plan.name, count(plan.jobs.len(), "job"), shown(&resolved.folder));
+    let title =
+        format!("{}: {}, {done} done, in {}{limit}\n{}", plan.name, count(plan.jobs.len(), "job"), shown(&resolved.folder), reduced_precision(resolved));
     let mut table = TextTable::new(["job", "kind", "encoder", "adapt", "task", "prober", "seed", "state"]);
     for job in &plan.jobs {
         let cell = &job.cell;
@@ -67,6 +68,7 @@ fn job_json(resolved: &Resolved, job: &Job) -> serde_json::Value {
         "id": job.id,
         "kind": kind(job),
         "encoder": job.cell.encoder,
+        "dtype": encoder(job).map(|encoder| resolved.encoders[encoder].source.info().dtype),
         "adapt": job.cell.adapt,
         "task": job.cell.task,
         "prober": job.cell.prober,
@@ -74,6 +76,14 @@ fn job_json(resolved: &Resolved, job: &Job) -> serde_json::Value {
         "after": job.after,
         "done": is_done(resolved, job),
     })
+}
+
+/// The encoder of the job, as a number of the resolved run.
+fn encoder(job: &Job) -> Option<usize> {
+    match job.kind {
+        JobKind::Baseline { .. } => None,
+        JobKind::Train { encoder, .. } | JobKind::Probe { encoder, .. } => Some(encoder),
+    }
 }
 
 fn kind(job: &Job) -> &'static str {

@@ -1,14 +1,14 @@
 //! `lmprobe validate`: checks a run file without loading a model.
 
 use clap::Args;
-use lmprobe_core::{Plan, Resolved};
+use lmprobe_core::{EncoderItem, Plan, Resolved};
 use lmprobe_registry::Invalid;
 use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::models::Fetch;
-use crate::run_file::{RunFileArgs, count};
+use crate::run_file::{RunFileArgs, count, reduced_precision};
 
 /// Arguments of `lmprobe validate`.
 #[derive(Debug, Args)]
@@ -33,9 +33,11 @@ pub(crate) fn execute(arguments: &ValidateArgs, console: Console) -> anyhow::Res
         }
     };
     if arguments.json {
-        console.json(&json!({"valid": true, "name": resolved.name, "folder": resolved.folder, "jobs": plan.jobs.len()}))?;
+        let encoder = |item: &EncoderItem| json!({"label": item.component.label, "use": item.component.id, "dtype": item.source.info().dtype});
+        let encoders: Vec<Value> = resolved.encoders.iter().map(encoder).collect();
+        console.json(&json!({"valid": true, "name": resolved.name, "folder": resolved.folder, "encoders": encoders, "jobs": plan.jobs.len()}))?;
     } else {
-        console.result(&format!("{}: valid: {}\n", arguments.run_file.file.display(), contents(&resolved, &plan)))?;
+        console.result(&format!("{}: valid: {}\n{}", arguments.run_file.file.display(), contents(&resolved, &plan), reduced_precision(&resolved)))?;
     }
     Ok(Exit::Done)
 }

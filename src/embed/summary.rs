@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use lmprobe_core::{Error, Result};
+use lmprobe_core::{Dtype, Error, Result};
 use serde_json::{Value, json};
 
 use super::format::{Finished, Format, Shape};
@@ -16,6 +16,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) family: &'a str,
     /// Content of the model's files.
     pub(crate) hash: &'a str,
+    /// What its linear layers compute in.
+    pub(crate) dtype: Dtype,
     pub(crate) shape: &'a Shape,
     pub(crate) max_length: usize,
     pub(crate) input: &'a str,
@@ -34,6 +36,7 @@ impl Summary<'_> {
             ("model", self.model.to_owned()),
             ("family", self.family.to_owned()),
             ("files_sha256", self.hash.to_owned()),
+            ("dtype", self.dtype.to_string()),
             ("layers", layers.join(",")),
             ("pooling", self.shape.pooling.name().to_owned()),
             ("max_length", self.max_length.to_string()),
@@ -61,6 +64,7 @@ impl Summary<'_> {
             "command": self.command,
             "model": {"label": self.model, "family": self.family, "files_sha256": self.hash},
             "input": {"file": self.input, "column": self.column, "pair_column": self.pair_column},
+            "dtype": self.dtype,
             "format": self.format.name(),
             "layers": self.shape.layers.iter().map(|(_, layer)| layer).collect::<Vec<_>>(),
             "pooling": self.shape.pooling.name(),

@@ -4,6 +4,7 @@ mod architecture;
 mod array_files;
 mod broken;
 mod cli;
+mod compute;
 mod convert_describe;
 mod embed;
 mod embed_refusals;

@@ -64,7 +64,7 @@ pub(super) fn restore(folder: &Path, step: u64, variables: &[Variable], optimise
     let mut tensors: HashMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)?;
     let mut take = |name: String| tensors.remove(&name).ok_or_else(|| Error::MissingTensors { path: path.clone(), names: vec![name], near: None });
     for (variable, moments) in variables.iter().zip(&mut optimiser.moments) {
-        variable.var.set(&take(format!("weight.{}", variable.name))?.reshape(variable.var.shape())?)?;
+        variable.var.set(&take(format!("weight.{}", variable.name))?.reshape(variable.var.shape())?.to_device(variable.var.device())?)?;
         moments.0 = take(format!("first.{}", variable.name))?.flatten_all()?.to_vec1()?;
         moments.1 = take(format!("second.{}", variable.name))?.flatten_all()?.to_vec1()?;
     }

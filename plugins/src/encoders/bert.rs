@@ -9,6 +9,7 @@ use lmprobe_core::serde_json::{self, Value};
 use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origin, Registration, Result, inventory, schema_of};
 
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
+use crate::nn::compute::{Compute, DtypeChoice, cpu};
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::post_norm::{PostNormConfig, PostNormNames};
 use crate::nn::pre_norm::FinalNorm;
@@ -44,11 +45,19 @@ tensor that is needed and missing is an error that names it; `lmprobe describe m
 Hidden state 0 is the output of the embeddings, the last one that of the last block. Batches are packed: no padding takes part, so no number
 depends on it.
 
+`dtype: bf16` rounds inputs and weights of the linear layers inside the blocks to bfloat16, which has 8 significant bits; sums and everything else stay `f32`. It
+saves time where the processor multiplies bfloat16 itself (`lmprobe doctor` says so); `auto` takes it there and `f32` elsewhere. Report numbers
+in `f32`, the default. What `auto` came to is in the manifest and part of every job's identity, so results are never shared between the two. Training is in `f32`.
+
+`device: cuda` or `metal` runs the network on a graphics processor, in `f32`, in a program built with that feature (`cargo install --path . --features cuda`). Numbers
+differ from those of the CPU in their last bits, may depend on the batch there, and a training there need not repeat to the last bit.
+
 ## Example
 
 ```yaml
 encoders:
   - models/BiomedNLP-PubMedBERT
+  - {use: bert, name: PubMedBERT-bf16, model: models/BiomedNLP-PubMedBERT, dtype: auto}
   - {use: bert, name: SciBERT, model: models/scibert_scivocab_cased, casing: cased}
 ```
 
@@ -74,19 +83,32 @@ pub struct BertParams {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: Option<f32>,
+    /// What the linear layers of the blocks compute in: `f32` for numbers that are reported; `bf16` rounds their inputs and weights to bfloat16, sums and
+    /// everything else stay `f32`; `auto` is `bf16` where the processor multiplies bfloat16 itself, else `f32`.
+    #[serde(default)]
+    pub dtype: DtypeChoice,
+    /// Where it computes: `cpu`, `cuda` (the first NVIDIA graphics card), `cuda:N`, or `metal`. All but `cpu` take a program built with the feature of that
+    /// name, and compute in `f32`.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = "^(cpu|cuda(:[0-9]+)?|metal)$"))]
+    pub device: String,
 }
 
 impl BertParams {
     /// How the folder is opened.
-    pub fn options(self) -> ModelOptions {
-        let Self { model, init, casing, dropout } = self;
-        ModelOptions { folder: model.0, init, casing, dropout, final_norm: FinalNorm::Always }
+    ///
+    /// # Errors
+    /// As [`Compute::decide`].
+    pub fn options(self) -> Result<ModelOptions> {
+        let Self { model, init, casing, dropout, dtype, device } = self;
+        let compute = Compute::decide(dtype, &device)?;
+        Ok(ModelOptions { folder: model.0, init, casing, dropout, final_norm: FinalNorm::Always, compute })
     }
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
     let params: BertParams = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&BERT, params.options())?))
+    Ok(Arc::new(ModelSource::new(&BERT, params.options()?)?))
 }
 
 /// BERT.

@@ -9,6 +9,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Origin, Regi
 
 use super::bert;
 use crate::nn::blueprint::{Blueprint, Family};
+use crate::nn::compute::{Compute, DtypeChoice, cpu};
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::pre_norm::FinalNorm;
 use crate::nn::tokenizer::{Casing, TextTokenizer, TokenizerKind};
@@ -44,7 +45,7 @@ Known checkpoints:
 | `dmis-lab/biobert-large-cased-v1.1` | 24 layers, 1024, own vocabulary | no |
 
 The TensorFlow releases (`biobert_v1.1_pubmed`: `bert_config.json`, `vocab.txt`, `model.ckpt-1000000.*`) are read as they are. A folder whose vocabulary
-lacks upper-case pieces, or is not of a released size, is reported: it may be another model.
+lacks upper-case pieces, or is not of a released size, is reported: it may be another model. `dtype` and `device` as for `bert`.
 
 ## Example
 
@@ -76,6 +77,15 @@ pub struct BioBertParams {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: Option<f32>,
+    /// What the linear layers of the blocks compute in: `f32` for numbers that are reported; `bf16` rounds their inputs and weights to bfloat16, sums and
+    /// everything else stay `f32`; `auto` is `bf16` where the processor multiplies bfloat16 itself, else `f32`.
+    #[serde(default)]
+    pub dtype: DtypeChoice,
+    /// Where it computes: `cpu`, `cuda` (the first NVIDIA graphics card), `cuda:N`, or `metal`. All but `cpu` take a program built with the feature of that
+    /// name, and compute in `f32`.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = "^(cpu|cuda(:[0-9]+)?|metal)$"))]
+    pub device: String,
 }
 
 fn cased() -> Casing {
@@ -83,8 +93,9 @@ fn cased() -> Casing {
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
-    let BioBertParams { model, init, casing, dropout } = serde_json::from_value(params)?;
-    let options = ModelOptions { folder: model.0, init, casing, dropout, final_norm: FinalNorm::Always };
+    let BioBertParams { model, init, casing, dropout, dtype, device } = serde_json::from_value(params)?;
+    let compute = Compute::decide(dtype, &device)?;
+    let options = ModelOptions { folder: model.0, init, casing, dropout, final_norm: FinalNorm::Always, compute };
     Ok(Arc::new(ModelSource::new(&BIOBERT, options)?))
 }
 

@@ -40,7 +40,7 @@ Word embeddings are multiplied by the square root of their width (`scale_embeddi
 not read it. Whether the last hidden state has been through the final normalisation is said by `final_norm`.
 
 Texts are split as the Moses tokenizer splits English, with entities escaped, and then by the model's own pairs (`vocab.json` and `merges.txt`); one
-`</s>` stands before each text and nothing behind it. Files as for `bert`, with the prefix `biogpt.` or without.
+`</s>` stands before each text and nothing behind it. Files as for `bert`, with the prefix `biogpt.` or without, and `dtype` and `device` too.
 
 ## Example
 
@@ -56,7 +56,7 @@ Luo et al. 2022, arXiv:2210.10341. `transformers/models/biogpt/modeling_biogpt.p
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
     let params: DecoderParams = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&BIOGPT, params.options())?))
+    Ok(Arc::new(ModelSource::new(&BIOGPT, params.options()?)?))
 }
 
 /// BioGPT.

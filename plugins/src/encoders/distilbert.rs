@@ -35,7 +35,7 @@ Runs DistilBERT: hidden states of every layer, attention probabilities and maske
 ## How
 
 The network is BERT's without segments and pooler; in training the attention's output has no dropout. Files as for `bert`, with the prefix
-`distilbert.` or without.
+`distilbert.` or without, and `dtype` and `device` too.
 
 ## Example
 
@@ -51,7 +51,7 @@ Sanh et al. 2019, arXiv:1910.01108. `transformers/models/distilbert/modeling_dis
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
     let params: BertParams = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&DISTILBERT, params.options())?))
+    Ok(Arc::new(ModelSource::new(&DISTILBERT, params.options()?)?))
 }
 
 /// DistilBERT.

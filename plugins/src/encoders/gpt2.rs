@@ -10,6 +10,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origi
 
 use super::bert::{initializer_range, tenth, yes};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
+use crate::nn::compute::{Compute, DtypeChoice, cpu};
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::pre_norm::{FinalNorm, PreNormConfig, PreNormNames, Projections};
 use crate::nn::tokenizer::{Casing, TokenizerKind};
@@ -39,7 +40,7 @@ Hidden state 0 is the sum of word and position embeddings, those behind it the r
 through the final normalisation is said by `final_norm`. Positions count from 0 in each text. The tokenizer adds no special token; it is
 `tokenizer.json`, or byte-level BPE from `vocab.json` and `merges.txt`. Logits are there where the checkpoint has the head: stored, or tied to the word
 embeddings of a model that calls itself `GPT2LMHeadModel`. Files as for `bert`; linear maps are stored as `(inputs, outputs)`, with the prefix
-`transformer.` or without.
+`transformer.` or without. `dtype` and `device` as for `bert`.
 
 ## Example
 
@@ -71,19 +72,32 @@ pub struct DecoderParams {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: Option<f32>,
+    /// What the linear layers of the blocks compute in: `f32` for numbers that are reported; `bf16` rounds their inputs and weights to bfloat16, sums and
+    /// everything else stay `f32`; `auto` is `bf16` where the processor multiplies bfloat16 itself, else `f32`.
+    #[serde(default)]
+    pub dtype: DtypeChoice,
+    /// Where it computes: `cpu`, `cuda` (the first NVIDIA graphics card), `cuda:N`, or `metal`. All but `cpu` take a program built with the feature of that
+    /// name, and compute in `f32`.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = "^(cpu|cuda(:[0-9]+)?|metal)$"))]
+    pub device: String,
 }
 
 impl DecoderParams {
     /// How the folder is opened.
-    pub fn options(self) -> ModelOptions {
-        let Self { model, init, final_norm, dropout } = self;
-        ModelOptions { folder: model.0, init, casing: Casing::Auto, dropout, final_norm }
+    ///
+    /// # Errors
+    /// As [`Compute::decide`].
+    pub fn options(self) -> Result<ModelOptions> {
+        let Self { model, init, final_norm, dropout, dtype, device } = self;
+        let compute = Compute::decide(dtype, &device)?;
+        Ok(ModelOptions { folder: model.0, init, casing: Casing::Auto, dropout, final_norm, compute })
     }
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
     let params: DecoderParams = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&GPT2, params.options())?))
+    Ok(Arc::new(ModelSource::new(&GPT2, params.options()?)?))
 }
 
 /// GPT-2.

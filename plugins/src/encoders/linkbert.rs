@@ -40,7 +40,7 @@ Known checkpoints:
 | `michiyasunaga/LinkBERT-base` | 12, 768, 12 | 28 996 (BERT-base-cased's) | cased |
 | `michiyasunaga/LinkBERT-large` | 24, 1024, 16 | 28 996 (BERT-base-cased's) | cased |
 
-Casing follows the folder; where it contradicts the table, or the vocabulary has another size, that is reported.
+Casing follows the folder; where it contradicts the table, or the vocabulary has another size, that is reported. `dtype` and `device` as for `bert`.
 
 ## Example
 
@@ -56,7 +56,7 @@ Yasunaga et al. 2022, arXiv:2203.15827. https://github.com/michiyasunaga/LinkBER
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
     let params: BertParams = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&LINKBERT, params.options())?))
+    Ok(Arc::new(ModelSource::new(&LINKBERT, params.options()?)?))
 }
 
 static LINKBERT: Family = Family { id: "linkbert", tokenizer: TokenizerKind::WordPiece, read: bert::read, review };

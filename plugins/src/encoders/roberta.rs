@@ -10,6 +10,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Origin, Regi
 
 use super::bert::{BLOCK_NAMES, BertConfig};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, parse_config};
+use crate::nn::compute::{Compute, DtypeChoice, cpu};
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::post_norm::PostNormNames;
 use crate::nn::tokenizer::TokenizerKind;
@@ -37,7 +38,8 @@ can be trained.
 ## How
 
 The network is BERT's. Positions are numbered from the row behind that of the padding token, so that a model with 514 position rows reads 512 tokens. The
-tokenizer is `tokenizer.json`, or byte-level BPE from `vocab.json` and `merges.txt`. Files as for `bert`, with the prefix `roberta.` or without.
+tokenizer is `tokenizer.json`, or byte-level BPE from `vocab.json` and `merges.txt`. Files as for `bert`, with the prefix `roberta.` or without, and `dtype` and
+`device` too.
 
 ## Example
 
@@ -65,11 +67,21 @@ pub struct RobertaParams {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: Option<f32>,
+    /// What the linear layers of the blocks compute in: `f32` for numbers that are reported; `bf16` rounds their inputs and weights to bfloat16, sums and
+    /// everything else stay `f32`; `auto` is `bf16` where the processor multiplies bfloat16 itself, else `f32`.
+    #[serde(default)]
+    pub dtype: DtypeChoice,
+    /// Where it computes: `cpu`, `cuda` (the first NVIDIA graphics card), `cuda:N`, or `metal`. All but `cpu` take a program built with the feature of that
+    /// name, and compute in `f32`.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = "^(cpu|cuda(:[0-9]+)?|metal)$"))]
+    pub device: String,
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>> {
-    let RobertaParams { model, init, dropout } = serde_json::from_value(params)?;
-    Ok(Arc::new(ModelSource::new(&ROBERTA, ModelOptions { init, dropout, ..ModelOptions::of(model.0) })?))
+    let RobertaParams { model, init, dropout, dtype, device } = serde_json::from_value(params)?;
+    let compute = Compute::decide(dtype, &device)?;
+    Ok(Arc::new(ModelSource::new(&ROBERTA, ModelOptions { init, dropout, compute, ..ModelOptions::of(model.0) })?))
 }
 
 /// RoBERTa.

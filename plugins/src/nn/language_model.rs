@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use lmprobe_core::train::Gradients;
 use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Result, Seed, TokenBatch, Tokenization, Trainable, Variable, Want, serde_json};
+use lmprobe_kernels::Precision;
 
 use super::blueprint::{Blueprint, NetworkConfig, Parts, TensorSpec};
 use super::model_source::{transpose, write_config, write_tensors};
@@ -32,12 +33,13 @@ impl Network {
     pub(super) fn packed(
         blueprint: &Blueprint,
         parts: Parts,
+        precision: Precision,
         tensors: &BTreeMap<String, Tensor>,
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
         Ok(match &blueprint.network {
-            NetworkConfig::PostNorm(config) => Self::PostNorm(PostNorm::packed(config, parts, blueprint.tied, tensors, read)?),
-            NetworkConfig::PreNorm(config) => Self::PreNorm(PreNorm::packed(config, parts, blueprint.tied, tensors, read)?),
+            NetworkConfig::PostNorm(config) => Self::PostNorm(PostNorm::packed(config, parts, blueprint.tied, precision, tensors, read)?),
+            NetworkConfig::PreNorm(config) => Self::PreNorm(PreNorm::packed(config, parts, blueprint.tied, precision, tensors, read)?),
         })
     }
 
@@ -95,7 +97,8 @@ impl Encoder for LanguageModel {
     }
 
     fn encode(&self, tokens: &TokenBatch, want: &Want, _: &CallContext<'_>) -> Result<EncoderOutput> {
-        self.network.forward(tokens, want, None)
+        // Those who ask read values on the CPU, wherever the network runs.
+        self.network.forward(tokens, want, None)?.to_device(&Device::Cpu)
     }
 
     fn trainable(&self) -> Option<&dyn Trainable> {

@@ -1,6 +1,8 @@
 //! What encoders and objectives share. Not plugins.
 
 pub mod blueprint;
+mod composed;
+pub mod compute;
 pub mod inference_blocks;
 pub mod language_model;
 pub mod model_source;

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use lmprobe_checkpoints::{Checkpoint, Format};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
 use lmprobe_core::train::Gradients;
-use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
+use lmprobe_core::{Dtype, Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
 use rayon::prelude::*;
 
 use super::blueprint::{Blueprint, Draw, Family, NetworkConfig, Parts, TensorSpec};
+use super::compute::{Compute, Processor};
 use super::language_model::{LanguageModel, Network, Training};
 use super::pre_norm::FinalNorm;
 use super::tensorflow_names;
@@ -44,12 +45,14 @@ pub struct ModelOptions {
     pub dropout: Option<f32>,
     /// Whether the last hidden state of a decoder is normalised.
     pub final_norm: FinalNorm,
+    /// Where the network computes, and in what.
+    pub compute: Compute,
 }
 
 impl ModelOptions {
     /// The weights and settings of the folder.
     pub fn of(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), init: Init::Pretrained, casing: Casing::Auto, dropout: None, final_norm: FinalNorm::Always }
+        Self { folder: folder.into(), init: Init::Pretrained, casing: Casing::Auto, dropout: None, final_norm: FinalNorm::Always, compute: Compute::default() }
     }
 }
 
@@ -134,6 +137,7 @@ impl ModelSource {
             lm_head: parts.head && causal,
             causal,
             random_init: checkpoint.is_none(),
+            dtype: options.compute.dtype,
             warnings,
         };
         let mut source = Self { family, options, config_path, blueprint, parts, checkpoint, stored, info, report: ModelReport::default() };
@@ -186,22 +190,22 @@ impl ModelSource {
         Ok(if stored.transposed { transpose(&values, stored.shape[1], stored.shape[0]) } else { values })
     }
 
-    fn read_weight(&self, spec: &TensorSpec) -> Result<Var> {
+    fn read_weight(&self, spec: &TensorSpec, device: &Device) -> Result<Var> {
         let stored = self.stored.get(&spec.name).expect("every tensor was checked to be there");
         let mut values = self.values(stored)?;
         if spec.transposed {
             values = transpose(&values, stored.shape[0], stored.shape[1]);
         }
-        Ok(Var::from_vec(values, spec.shape.as_slice(), &candle_core::Device::Cpu)?)
+        Ok(Var::from_vec(values, spec.shape.as_slice(), device)?)
     }
 
     /// A weight of the checkpoint, or drawn where there is none.
-    fn weight(&self, spec: &TensorSpec, seed: Seed) -> Result<Var> {
-        if self.checkpoint.is_some() { self.read_weight(spec) } else { self.draw_weight(spec, seed) }
+    fn weight(&self, spec: &TensorSpec, seed: Seed, device: &Device) -> Result<Var> {
+        if self.checkpoint.is_some() { self.read_weight(spec, device) } else { self.draw_weight(spec, seed, device) }
     }
 
     /// Draws a weight as `transformers` initialises the family.
-    fn draw_weight(&self, spec: &TensorSpec, seed: Seed) -> Result<Var> {
+    fn draw_weight(&self, spec: &TensorSpec, seed: Seed, device: &Device) -> Result<Var> {
         let n: usize = spec.shape.iter().product();
         let mut values = match spec.draw {
             Draw::Zeros => vec![0.0; n],
@@ -217,7 +221,7 @@ impl ModelSource {
             let width = spec.shape[1];
             values[row * width..(row + 1) * width].fill(0.0);
         }
-        Ok(Var::from_vec(values, spec.shape.as_slice(), &candle_core::Device::Cpu)?)
+        Ok(Var::from_vec(values, spec.shape.as_slice(), device)?)
     }
 
     /// A warning if the checkpoint has a decoder of its own that tying it to the word embeddings leaves unused.
@@ -227,7 +231,7 @@ impl ModelSource {
             return Ok(None);
         };
         let decoder = self.values(stored)?;
-        let same = super::values::with(word, |word| Ok(word == decoder.as_slice()))?;
+        let same = super::values::with(&word.to_device(&Device::Cpu)?, |word| Ok(word == decoder.as_slice()))?;
         Ok((!same).then(|| {
             format!(
                 "{}: the checkpoint's `{}` differs from its word embeddings, but `config.json` ties the two: the word embeddings are used, as transformers does \
@@ -248,10 +252,23 @@ impl EncoderSource for ModelSource {
         &self.report
     }
 
+    fn decided(&self) -> Vec<(&'static str, Value)> {
+        let Compute { dtype, device } = self.options.compute;
+        vec![("dtype", serde_json::json!(dtype)), ("device", device.to_string().into())]
+    }
+
     fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
         self.check()?;
+        let Compute { dtype, device } = self.options.compute;
+        if dtype != Dtype::F32 {
+            return Err(Error::Unsupported(format!(
+                "encoder `{}` with `dtype: {dtype}` cannot be trained; train it with `dtype: f32`, and leave `{dtype}` to encoders that are only asked",
+                self.family.id
+            )));
+        }
+        let device = device.open()?;
         let specs = self.blueprint.tensors(self.parts);
-        let weights: Vec<Var> = specs.par_iter().map(|spec| self.weight(spec, seed)).collect::<Result<_>>()?;
+        let weights: Vec<Var> = specs.par_iter().map(|spec| self.weight(spec, seed, &device)).collect::<Result<_>>()?;
         let (mut tracked, mut detached) = (BTreeMap::new(), BTreeMap::new());
         let mut variables = Vec::with_capacity(specs.len());
         for (spec, var) in specs.iter().zip(weights) {
@@ -277,23 +294,30 @@ impl EncoderSource for ModelSource {
         }))
     }
 
-    /// Weights of blocks are packed one block after another and not kept in any other form.
+    /// On the CPU the weights of blocks are packed one block after another and not kept in any other form.
     fn load_for_inference(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
         self.check()?;
         let specs = self.blueprint.tensors(self.parts);
+        let device = self.options.compute.device;
+        let packs = device == Processor::Cpu;
+        let device = device.open()?;
         let block = format!("{}.", self.blueprint.network.block_name());
-        let outside: Vec<&TensorSpec> = specs.iter().filter(|spec| !spec.name.starts_with(&block)).collect();
+        let outside: Vec<&TensorSpec> = specs.iter().filter(|spec| !packs || !spec.name.starts_with(&block)).collect();
         let tensors: Vec<(String, Tensor)> =
-            outside.par_iter().map(|spec| Ok((spec.name.clone(), self.weight(spec, seed)?.as_detached_tensor()))).collect::<Result<_>>()?;
+            outside.par_iter().map(|spec| Ok((spec.name.clone(), self.weight(spec, seed, &device)?.as_detached_tensor()))).collect::<Result<_>>()?;
         let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
         let mut info = self.info.clone();
         info.warnings.extend(self.ignored_decoder(&tensors[self.blueprint.files.word])?);
         let by_name: BTreeMap<&str, &TensorSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
         let read = |name: &str| {
             let spec = by_name.get(name).ok_or_else(|| Error::Unsupported(format!("tensor `{name}` is missing")))?;
-            Ok(self.weight(spec, seed)?.as_detached_tensor())
+            Ok(self.weight(spec, seed, &device)?.as_detached_tensor())
         };
-        let network = Network::packed(&self.blueprint, self.parts, &tensors, &read)?;
+        let network = if packs {
+            Network::packed(&self.blueprint, self.parts, self.options.compute.precision(), &tensors, &read)?
+        } else {
+            Network::new(&self.blueprint, self.parts, &tensors)?
+        };
         let tokenizer = TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?;
         let (config_path, blueprint) = (self.config_path.clone(), self.blueprint.clone());
         Ok(Box::new(LanguageModel { info, config_path, tokenizer, network, training: None, blueprint, parts: self.parts, specs }))

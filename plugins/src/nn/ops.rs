@@ -2,7 +2,7 @@
 //!
 //! Each is one node of candle's graph with its own backward pass over the kernels. Candle's fused `LayerNorm` and
 //! `softmax_last_dim` have no backward pass and cut the graph in silence, and its composed operations cost several passes over
-//! memory each; so nothing here is built on them.
+//! memory each; so nothing here is built on them. The kernels are for the CPU: tensors of another device go through [`composed`].
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tenso
 use lmprobe_kernels as kernels;
 pub use lmprobe_kernels::{Activation, Dropout};
 
+use super::composed;
 use super::values::{like, owned, slice, width, with};
 
 /// `x (rows, in)` times the transpose of `weight (out, in)` plus `bias (out)`: `(rows, out)`.
@@ -17,6 +18,9 @@ use super::values::{like, owned, slice, width, with};
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed::linear(x, weight, bias);
+    }
     x.apply_op3(weight, bias, Linear)
 }
 
@@ -25,14 +29,20 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed::layer_norm(x, gain, bias, eps);
+    }
     x.apply_op3(gain, bias, LayerNorm { eps })
 }
 
 /// An activation, element by element.
 ///
 /// # Errors
-/// If `x` is not `f32` on the CPU.
+/// If `x` is not `f32`.
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed::activation(x, kind);
+    }
     x.apply_op1(Activate(kind))
 }
 
@@ -45,15 +55,19 @@ pub fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
     if let Some(index) = indices.iter().find(|&&index| index as usize >= rows) {
         candle_core::bail!("row {index} of a table of {rows} rows");
     }
+    if !table.device().is_cpu() {
+        return composed::gather(table, indices);
+    }
     table.apply_op1(Gather(indices.into()))
 }
 
 /// Seeded dropout. `None`, or a rate of 0, returns `x`.
 ///
 /// # Errors
-/// If `x` is not `f32` on the CPU.
+/// If `x` is not `f32`.
 pub fn dropout(x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
     match dropout {
+        Some(dropout) if dropout.p > 0.0 && !x.device().is_cpu() => composed::dropout(x, dropout),
         Some(dropout) if dropout.p > 0.0 => x.apply_op1(Drop(dropout)),
         _ => Ok(x.clone()),
     }
@@ -78,6 +92,9 @@ impl Attention {
     /// # Errors
     /// If the shapes do not fit.
     pub fn apply(self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        if !query.device().is_cpu() {
+            return composed::attention(&self, query, key, value);
+        }
         query.apply_op3(key, value, self)
     }
 
@@ -86,6 +103,9 @@ impl Attention {
     /// # Errors
     /// If the shapes do not fit.
     pub fn probabilities(&self, query: &Tensor, key: &Tensor) -> Result<Vec<Tensor>> {
+        if !query.device().is_cpu() {
+            return composed::attention_probabilities(self, query, key);
+        }
         let blocks = with(query, |query_values| with(key, |key_values| Ok(kernels::attention_probabilities(query_values, key_values, self.shape(query)?))))?;
         self.offsets
             .windows(2)
@@ -97,7 +117,7 @@ impl Attention {
             .collect()
     }
 
-    fn shape(&self, query: &Tensor) -> Result<kernels::AttentionShape<'_>> {
+    pub(super) fn shape(&self, query: &Tensor) -> Result<kernels::AttentionShape<'_>> {
         self.shape_for(query.dim(1)?)
     }
 
@@ -120,14 +140,20 @@ pub fn sequence_mean(x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
     if offsets.windows(2).any(|ends| ends[0] == ends[1]) {
         candle_core::bail!("a sequence without tokens has no mean");
     }
+    if !x.device().is_cpu() {
+        return composed::sequence_mean(x, offsets);
+    }
     x.apply_op1(SequenceMean(offsets.into()))
 }
 
 /// Logarithm of the softmax of rows, `(rows, width)`.
 ///
 /// # Errors
-/// If `x` is not `f32` on the CPU.
+/// If `x` is not `f32`.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed::log_softmax(x);
+    }
     x.apply_op1(LogSoftmax)
 }
 
@@ -136,7 +162,7 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn negative_log_likelihood(log_probabilities: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    log_probabilities.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?.neg()
+    log_probabilities.gather(&targets.to_device(log_probabilities.device())?.unsqueeze(1)?, 1)?.mean_all()?.neg()
 }
 
 type Gradients3 = (Option<Tensor>, Option<Tensor>, Option<Tensor>);

@@ -190,6 +190,7 @@ impl PostNorm {
         config: &PostNormConfig,
         parts: Parts,
         tied: bool,
+        precision: Precision,
         tensors: &BTreeMap<String, Tensor>,
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
@@ -201,7 +202,7 @@ impl PostNorm {
             activation: config.activation,
             eps: config.eps,
             norms: NormPlace::Behind,
-            precision: Precision::F32,
+            precision,
         };
         let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
@@ -208,6 +208,7 @@ impl PreNorm {
         config: &PreNormConfig,
         parts: Parts,
         tied: bool,
+        precision: Precision,
         tensors: &BTreeMap<String, Tensor>,
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
@@ -219,7 +220,7 @@ impl PreNorm {
             activation: config.activation,
             eps: config.eps,
             norms: NormPlace::Before,
-            precision: Precision::F32,
+            precision,
         };
         let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
             let pair = |part: &str| {
@@ -247,7 +248,7 @@ impl PreNorm {
         let word = tensors.get(names.word)?;
         let head = if parts.head {
             let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
-            Some(Pair { weight, bias: Tensor::zeros(config.vocab, DType::F32, &Device::Cpu)? })
+            Some(Pair { bias: Tensor::zeros(config.vocab, DType::F32, weight.device())?, weight })
         } else {
             None
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
@@ -183,11 +183,11 @@ pub fn info_nce(a: &Tensor, b: &Tensor, temperature: f64, epsilon: f64) -> Resul
     let lengths = rows.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
     let unit = rows.broadcast_div(&lengths)?;
     let similarity = (unit.matmul(&unit.t()?)? / temperature)?; // (2 pairs, hidden) x (hidden, 2 pairs)
-    let diagonal = (Tensor::eye(2 * n, DType::F32, &Device::Cpu)? * -1e9)?; // a row is no negative of its own
+    let diagonal = (Tensor::eye(2 * n, DType::F32, a.device())? * -1e9)?; // a row is no negative of its own
     let log_probabilities = ops::log_softmax(&(similarity + diagonal)?)?;
     let count = u32::try_from(2 * n).map_err(|_| Error::Config("a batch of more than 2^31 pairs".into()))?;
     let partner: Vec<u32> = (0..count).map(|row| (row + count / 2) % count).collect();
-    let partner = Tensor::from_vec(partner, 2 * n, &Device::Cpu)?;
+    let partner = Tensor::from_vec(partner, 2 * n, a.device())?;
     if epsilon > 0.0 {
         let positive = log_probabilities.gather(&partner.unsqueeze(1)?, 1)?;
         return Ok((positive.exp()? + epsilon)?.log()?.mean_all()?.neg()?);
@@ -251,6 +251,8 @@ impl BatchSource for Pairs {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::{
-    CallContext, Cancel, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, MaskToken, Metric, Objective, Prober, Quiet, Result, Seed,
-    Task, TokenBatch, TokenRows, Tokenization, Want, check_examples, check_predictions, table,
+    CallContext, Cancel, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, MaskToken, Metric, Objective, Prober, Quiet, Result,
+    Seed, Task, TokenBatch, TokenRows, Tokenization, Want, check_examples, check_predictions, table,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -311,6 +311,7 @@ impl Stub {
             lm_head: false,
             causal: false,
             random_init: false,
+            dtype: Dtype::F32,
             warnings: Vec::new(),
         };
         Self { info }

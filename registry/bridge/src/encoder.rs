@@ -10,8 +10,8 @@ use lmprobe_abi::{
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::{
-    CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, MaskToken, ModelReport, Result, Seed, Side, TokenBatch, TokenRows, Tokenization,
-    Want,
+    CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, MaskToken, ModelReport, Result, Seed, Side, TokenBatch, TokenRows,
+    Tokenization, Want,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -89,6 +89,8 @@ impl PluginEncoderSource {
             lm_head,
             causal,
             random_init: false,
+            // The description of an encoder has no word for it; what it computes in hangs from its library, whose content is part of every id.
+            dtype: Dtype::F32,
             warnings,
         };
         Ok(Self { encoder: Arc::new(PluginEncoder { instance, info, kept, origin }), report: ModelReport::default() })

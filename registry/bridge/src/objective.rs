@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use lmprobe_core::candle_core::{DType, Device, Tensor};
+use lmprobe_core::candle_core::{DType, Tensor};
 use lmprobe_core::{
     BatchSource, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Result, Seed, Targets, TokenBatch, TokenRows, TrainingBatch, Want,
 };
@@ -220,7 +220,7 @@ impl Objective for PluginObjective {
         let (value, gradients) = self.shared.value_and_grad(lent.into_iter().chain(inputs).collect(), need_grad)?;
         let mut surrogate: Option<Tensor> = None;
         for (name, tensor) in &live {
-            let gradient = gradients.iter().find(|gradient| gradient.name == *name).expect("checked to be there").to_tensor()?;
+            let gradient = gradients.iter().find(|gradient| gradient.name == *name).expect("checked to be there").to_tensor()?.to_device(tensor.device())?;
             let term = (tensor * gradient)?.sum_all()?;
             surrogate = Some(match surrogate {
                 None => term,
@@ -230,7 +230,7 @@ impl Objective for PluginObjective {
         let surrogate = surrogate.ok_or_else(|| self.shared.unexpected())?;
         // Its value is the plugin's to the last bit, its gradient that of the surrogate: 0 is what is added.
         #[expect(clippy::cast_possible_truncation, reason = "losses are 32-bit floats")]
-        let value = Tensor::new(value as f32, &Device::Cpu)?;
+        let value = Tensor::new(value as f32, surrogate.device())?;
         Ok(((&surrogate - surrogate.detach())? + value)?)
     }
 }

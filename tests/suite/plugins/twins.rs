@@ -9,8 +9,8 @@ use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::statistics::wilson;
 use lmprobe_core::table::{self, MetricRow, MetricRows};
 use lmprobe_core::{
-    BatchSource, Build, CallContext, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, MaskToken, Metric, ModelReport, Needs, Objective,
-    Origin, Prober, Registration, Result, Seed, Targets, TokenBatch, TokenRows, Tokenization, TrainingBatch, Want,
+    BatchSource, Build, CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, MaskToken, Metric, ModelReport, Needs,
+    Objective, Origin, Prober, Registration, Result, Seed, Targets, TokenBatch, TokenRows, Tokenization, TrainingBatch, Want,
 };
 use serde_json::{Value, json};
 
@@ -84,6 +84,7 @@ impl HashedSource {
             lm_head: false,
             causal: false,
             random_init: false,
+            dtype: Dtype::F32,
             warnings: Vec::new(),
         };
         Self { info, report: ModelReport::default() }
