@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lmprobe_kernels::{
-    Activation, AttentionShape, Dropout, Epilogue, PackedLinear, Precision, Rows, Scratch, activation, activation_grad, attention, attention_grad,
+    Activation, AttentionShape, Dropout, Epilogue, Output, PackedLinear, Precision, Rows, Scratch, activation, activation_grad, attention, attention_grad,
     attention_rows, dropout, gather_rows, layer_norm, layer_norm_grad, linear, linear_grad_input, linear_grad_weight, log_softmax, scatter_add_rows,
 };
 
@@ -61,7 +61,7 @@ fn attentions(criterion: &mut Criterion) {
         let case = format!("{heads}x{head_dim}, {length} tokens");
         group.throughput(Throughput::Elements(4 * (TOKENS * length * width) as u64));
         group.bench_function(BenchmarkId::new("rows", &case), |bencher| {
-            bencher.iter(|| attention_rows(black_box(part(0)), part(1), part(2), shape, &mut scratch, &mut context));
+            bencher.iter(|| attention_rows(black_box(part(0)), part(1), part(2), shape, &mut scratch, Output::Floats(&mut context)));
         });
         let (q, dout) = (values(TOKENS * width), values(TOKENS * width));
         group.bench_function(BenchmarkId::new("forward", &case), |bencher| {

@@ -7,7 +7,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use lmprobe_kernels::{Activation, AttentionShape, Epilogue, PackedLinear, Precision, Rows, Scratch, attention, attention_rows, linear, simd};
+use lmprobe_kernels::{
+    Activation, AttentionShape, Epilogue, Input, Output, PackedLinear, Precision, Rows, Scratch, attention, attention_rows, layer_norm_pairs, layer_norm_rows,
+    linear, pairs, round_rows, simd,
+};
 
 /// Rows of a thread in one call.
 const ROWS: usize = 384;
@@ -213,7 +216,7 @@ fn race_attention(tokens: usize, heads: usize, head_dim: usize, peaks: &Peaks) {
     let mut scratch = Scratch::new();
     race(
         vec![
-            Contender::new("attention_rows", operations, || attention_rows(q, k, v, shape, &mut scratch, black_box(&mut from_merged))),
+            Contender::new("attention_rows", operations, || attention_rows(q, k, v, shape, &mut scratch, Output::Floats(black_box(&mut from_merged)))),
             Contender::new("attention", operations, || pool.install(|| attention(&dense[0], &dense[1], &dense[2], shape, None, black_box(&mut from_dense)))),
         ],
         1,
@@ -221,11 +224,107 @@ fn race_attention(tokens: usize, heads: usize, head_dim: usize, peaks: &Peaks) {
     );
 }
 
+/// Tokens of the sentences of a group, which have the lengths of sentences of abstracts.
+const SENTENCES: [usize; 7] = [18, 45, 30, 22, 61, 27, 35];
+
+/// The parts of a block, in the order of their time below.
+const PARTS: [&str; 6] = ["query, key, value", "attention", "attention output", "normalisations", "wide + GELU", "narrow"];
+
+/// The blocks of `MiniLM` on one thread, with the share of each part. Each block has weights of its own, which come from memory.
+fn stack(precision: Precision, peak: f64) {
+    let (hidden, heads, inner, layers) = (384, 12, 1536, 6);
+    let mut offsets = vec![0];
+    offsets.extend(SENTENCES.iter().scan(0, |sum, tokens| {
+        *sum += tokens;
+        Some(*sum)
+    }));
+    let rows = offsets[SENTENCES.len()];
+    let layer = |out: usize, inp: usize| PackedLinear::new(&values(out * inp).iter().map(|w| w * 0.05).collect::<Vec<_>>(), None, out, inp, precision);
+    let blocks: Vec<[PackedLinear; 4]> =
+        (0..layers).map(|_| [layer(3 * hidden, hidden), layer(hidden, hidden), layer(inner, hidden), layer(hidden, inner)]).collect();
+    let (gain, bias) = (vec![1.0; hidden], vec![0.0; hidden]);
+    let shape = AttentionShape { offsets: &offsets, heads, head_dim: hidden / heads, scale: 0.17, causal: false };
+    let buffer = |width: usize| (vec![0.0; rows * width], vec![0; rows * pairs(width)]);
+    let (mut x, mut context, mut wide) = (buffer(hidden), buffer(hidden), buffer(inner));
+    let (mut projected, mut sum, mut scratch) = (vec![0.0; rows * 3 * hidden], vec![0.0; rows * hidden], Scratch::new());
+    let rounded = precision == Precision::Bf16;
+    macro_rules! from {
+        ($both:expr) => {
+            if rounded { Input::Pairs(&$both.1) } else { Input::Floats(&$both.0) }
+        };
+    }
+    macro_rules! into {
+        ($both:expr) => {
+            if rounded { Output::Pairs(&mut $both.1) } else { Output::Floats(&mut $both.0) }
+        };
+    }
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        x.0.copy_from_slice(&values(rows * hidden));
+        round_rows(&x.0, hidden, &mut x.1);
+        let mut times = [0.0; PARTS.len()];
+        let mut start = cpu_seconds();
+        let mut end_of = |part: usize| {
+            let now = cpu_seconds();
+            times[part] += now - start;
+            start = now;
+        };
+        for [projections, output, first, second] in &blocks {
+            projections.apply_between(from!(x), rows, Epilogue::None, &mut scratch, Output::Floats(&mut projected));
+            end_of(0);
+            let [q, k, v] = [0, 1, 2].map(|which| Rows { values: &projected[which * hidden..], stride: 3 * hidden });
+            attention_rows(q, k, v, shape, &mut scratch, into!(context));
+            end_of(1);
+            output.apply_between(from!(context), rows, Epilogue::Residual(&x.0), &mut scratch, Output::Floats(&mut sum));
+            end_of(2);
+            normalise(rounded, &sum, (&gain, &bias), &mut x);
+            end_of(3);
+            first.apply_between(from!(x), rows, Epilogue::Activation(Activation::GeluErf), &mut scratch, into!(wide));
+            end_of(4);
+            second.apply_between(from!(wide), rows, Epilogue::Residual(&x.0), &mut scratch, Output::Floats(&mut sum));
+            end_of(5);
+            normalise(rounded, &sum, (&gain, &bias), &mut x);
+            end_of(3);
+        }
+        turns.push(times);
+    }
+    black_box(&x);
+    turns.sort_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum()));
+    let squares: usize = SENTENCES.iter().map(|tokens| tokens * tokens).sum();
+    let operations = [6 * rows * hidden * hidden, 4 * squares * hidden, 2 * rows * hidden * hidden, 0, 2 * rows * hidden * inner, 2 * rows * hidden * inner];
+    for (name, times) in [("median", turns[TURNS / 2]), ("best", turns[0])] {
+        let total: f64 = times.iter().sum();
+        let rate = (layers * operations.iter().sum::<usize>()) as f64 / total / 1e9;
+        println!(
+            "{layers} blocks of {hidden} x {inner}, {rows} tokens, {precision:?}, 1 thread, {name}: {rate:.1} GFLOP/s ({:.1} % of peak)",
+            100.0 * rate / peak
+        );
+        for ((part, time), operations) in PARTS.iter().zip(times).zip(operations) {
+            let rate = (layers * operations) as f64 / time / 1e9;
+            println!("  {part:<18} {:>5.1} % of the time, {rate:>6.1} GFLOP/s ({:>3.0} % of peak)", 100.0 * time / total, 100.0 * rate / peak);
+        }
+    }
+}
+
+/// Normalises rows into the floats of `x`, and into its pairs if they are wanted.
+fn normalise(rounded: bool, sum: &[f32], (gain, bias): (&[f32], &[f32]), x: &mut (Vec<f32>, Vec<u32>)) {
+    if rounded {
+        layer_norm_pairs(sum, gain, bias, 1e-12, Some(&mut x.0), &mut x.1);
+    } else {
+        layer_norm_rows(sum, gain, bias, 1e-12, &mut x.0);
+    }
+}
+
 fn main() {
     println!("{}, peaks of one thread:", simd());
     let peaks = peaks();
-    // One word on the command line picks attention only.
-    let layers = std::env::args().nth(1).is_none();
+    for (precision, peak) in [(Precision::F32, peaks.float), (Precision::Bf16, peaks.bf16)] {
+        stack(precision, peak);
+    }
+    // Words on the command line pick what else is raced.
+    let only = std::env::args().nth(1);
+    let picked = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let layers = picked("layers");
     for threads in [1, 2].into_iter().filter(|_| layers) {
         for hidden in [384, 768] {
             for (inp, out) in [(hidden, hidden), (hidden, 3 * hidden), (hidden, 4 * hidden), (4 * hidden, hidden)] {
@@ -233,7 +332,7 @@ fn main() {
             }
         }
     }
-    for (heads, head_dim) in [(12, 32), (12, 64)] {
+    for (heads, head_dim) in [(12, 32), (12, 64)].into_iter().filter(|_| picked("attention")) {
         for tokens in [30, 128] {
             race_attention(tokens, heads, head_dim, &peaks);
         }

@@ -78,36 +78,23 @@ fn gelu_tanh_slope<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     lanes.mul_add(lanes.mul(x, ds), dargument, s)
 }
 
-/// `$to = $kind($from)`, element by element. Both may be the same slice.
-macro_rules! activate {
-    ($L:ident, $lanes:expr, $kind:expr, $from:expr => $to:expr) => {{
-        macro_rules! map {
-            ($x:ident => $y:expr) => {
-                for start in (0..$to.len()).step_by($L::WIDTH) {
-                    let $x = $lanes.load(&$from[start..]);
-                    $lanes.store($y, &mut $to[start..]);
-                }
-            };
-        }
-        match $kind {
-            Activation::GeluErf => map!(x => gelu_erf($lanes, x)),
-            Activation::GeluTanh => map!(x => gelu_tanh($lanes, x)),
-            Activation::Relu => map!(x => $lanes.max($lanes.zero(), x)),
-            Activation::Tanh => map!(x => tanh($lanes, x)),
-        }
-    }};
+/// An activation function of each lane.
+#[inline(always)]
+pub(crate) fn activated<L: Lanes>(lanes: L, kind: Activation, x: L::Vector) -> L::Vector {
+    match kind {
+        Activation::GeluErf => gelu_erf(lanes, x),
+        Activation::GeluTanh => gelu_tanh(lanes, x),
+        Activation::Relu => lanes.max(lanes.zero(), x),
+        Activation::Tanh => tanh(lanes, x),
+    }
 }
 
 kernel! {
     pub(crate) fn forward<L>(lanes, kind: Activation, x: &[f32], y: &mut [f32]) {
-        activate!(L, lanes, kind, x => y);
+        for start in (0..y.len()).step_by(L::WIDTH) {
+            lanes.store(activated(lanes, kind, lanes.load(&x[start..])), &mut y[start..]);
+        }
     }
-}
-
-/// `y = kind(y)` within a kernel that has just computed `y`: the same bits as [`activation`].
-#[inline(always)]
-pub(crate) fn activate_in_place<L: Lanes>(lanes: L, kind: Activation, y: &mut [f32]) {
-    activate!(L, lanes, kind, y => y);
 }
 
 kernel! {

@@ -2,9 +2,11 @@
 
 use rayon::prelude::*;
 
+use crate::bf16::{pack_rows, pairs};
 use crate::dropout::{Dropout, GROUP, mask as mask_block};
 use crate::lanes::{Lanes, padded};
 use crate::math::exp;
+use crate::packed_linear::Output;
 use crate::scratch::{Scratch, sized};
 use crate::simd::{Simd, kernel, simd};
 
@@ -118,20 +120,25 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     accumulate: bool,
 ) {
     let mut sums = [[lanes.zero(); V]; R];
-    for k in 0..depth {
+    // Pointers that move on: with slices and indices the compiler runs out of registers and spills sums. They may stand
+    // behind the factors at the end, where nothing is read.
+    let (mut left, mut right) = (a.values.as_ptr().wrapping_add(i * a.row), b.values.as_ptr().wrapping_add(j));
+    for _ in 0..depth {
         let mut vectors = [lanes.zero(); V];
         for (v, vector) in vectors.iter_mut().enumerate() {
-            let start = k * b.row + j + v * L::WIDTH;
-            // SAFETY: `k` is less than `depth` and the columns are within the tile, which the caller says `b` holds.
-            *vector = lanes.load(unsafe { b.values.get_unchecked(start..start + L::WIDTH) });
+            // SAFETY: it is one of the first `depth` rows and the columns are within the tile, which the caller says `b`
+            // holds.
+            *vector = lanes.load(unsafe { std::slice::from_raw_parts(right.add(v * L::WIDTH), L::WIDTH) });
         }
         for (r, row) in sums.iter_mut().enumerate() {
-            // SAFETY: the row is within the tile and `k` is less than `depth`, which the caller says `a` holds.
-            let factor = lanes.splat(unsafe { *a.values.get_unchecked((i + r) * a.row + k * a.column) });
+            // SAFETY: the row is within the tile and it is one of the first `depth` columns, which the caller says `a`
+            // holds.
+            let factor = lanes.splat(unsafe { *left.add(r * a.row) });
             for (sum, vector) in row.iter_mut().zip(vectors) {
                 *sum = lanes.mul_add(factor, vector, *sum);
             }
         }
+        (left, right) = (left.wrapping_add(a.column), right.wrapping_add(b.row));
     }
     for (r, row) in sums.into_iter().enumerate() {
         for (v, sum) in row.into_iter().enumerate() {
@@ -250,35 +257,51 @@ impl<'a> Head<'a> {
         if stride == self.width {
             return Right { values: &self.values[first * self.row..], row: self.row };
         }
-        copy.clear();
-        copy.resize(rows * stride, 0.0);
+        let copy = sized(copy, rows * stride);
         for (row, to) in copy.chunks_exact_mut(stride).enumerate() {
             to[..self.width].copy_from_slice(&self.values[(first + row) * self.row..][..self.width]);
+            to[self.width..].fill(0.0);
         }
         Right { values: copy, row: stride }
     }
 
     /// The transposed rows, `(width, rows)` with padded rows.
-    fn transposed(self, rows: usize, copy: &mut Vec<f32>) -> Right<'_> {
-        const TOGETHER: usize = 8;
+    fn transposed(self, simd: Simd, rows: usize, copy: &mut Vec<f32>) -> Right<'_> {
         let stride = padded(rows);
-        copy.clear();
-        copy.resize(self.width * stride, 0.0);
-        let row = |index: usize| &self.values[index * self.row..][..self.width];
-        let whole = rows - rows % TOGETHER;
-        for first in (0..whole).step_by(TOGETHER) {
-            // Eight rows at once, so that stores are wide.
-            let from: [&[f32]; TOGETHER] = std::array::from_fn(|index| row(first + index));
-            for (x, to) in copy.chunks_exact_mut(stride).enumerate() {
-                to[first..first + TOGETHER].copy_from_slice(&from.map(|from| from[x]));
+        let copy = sized(copy, self.width * stride);
+        transpose(simd, self, rows, copy);
+        Right { values: copy, row: stride }
+    }
+}
+
+kernel! {
+    /// Writes the first rows of a head as columns of `to`, whose rows are padded with 0.
+    fn transpose<L>(_lanes, head: Head, rows: usize, to: &mut [f32]) {
+        const SIDE: usize = 4;
+        let (width, stride) = (head.width, padded(rows));
+        let row = |index: usize| &head.values[index * head.row..][..width];
+        let whole = rows - rows % SIDE;
+        for first in (0..whole).step_by(SIDE) {
+            // Four rows and columns at once, which the compiler exchanges in registers.
+            let from = [row(first), row(first + 1), row(first + 2), row(first + 3)];
+            let [a, b, c, d] = [from[0].as_chunks::<SIDE>().0, from[1].as_chunks::<SIDE>().0, from[2].as_chunks::<SIDE>().0, from[3].as_chunks::<SIDE>().0];
+            for ((((a, b), c), d), to) in a.iter().zip(b).zip(c).zip(d).zip(to.chunks_exact_mut(SIDE * stride)) {
+                for x in 0..SIDE {
+                    to[x * stride + first..][..SIDE].copy_from_slice(&[a[x], b[x], c[x], d[x]]);
+                }
+            }
+            for x in width - width % SIDE..width {
+                to[x * stride + first..][..SIDE].copy_from_slice(&[from[0][x], from[1][x], from[2][x], from[3][x]]);
             }
         }
         for index in whole..rows {
-            for (to, value) in copy.chunks_exact_mut(stride).zip(row(index)) {
+            for (to, value) in to.chunks_exact_mut(stride).zip(row(index)) {
                 to[index] = *value;
             }
         }
-        Right { values: copy, row: stride }
+        for to in to.chunks_exact_mut(stride) {
+            to[rows..].fill(0.0);
+        }
     }
 }
 
@@ -377,7 +400,7 @@ fn forward(simd: Simd, [q, k, v]: [Rows; 3], shape: AttentionShape, sequence: Se
     let width = padded(shape.head_dim);
     for head in 0..shape.heads {
         let q = Head::new(q, shape, sequence.start, head);
-        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut buffers.k);
+        let k = Head::new(k, shape, sequence.start, head).transposed(simd, tokens, &mut buffers.k);
         let v = Head::new(v, shape, sequence.start, head).right(0, tokens, &mut buffers.v);
         for first in (0..tokens).step_by(QUERIES) {
             let rows = QUERIES.min(tokens - first);
@@ -408,7 +431,7 @@ fn probabilities(simd: Simd, [q, k]: [Rows; 2], shape: AttentionShape, sequence:
     let stride = padded(tokens);
     for (head, out) in out.chunks_exact_mut(tokens * tokens).enumerate() {
         let q = Head::new(q, shape, sequence.start, head);
-        let k = Head::new(k, shape, sequence.start, head).transposed(tokens, &mut buffers.k);
+        let k = Head::new(k, shape, sequence.start, head).transposed(simd, tokens, &mut buffers.k);
         for first in (0..tokens).step_by(QUERIES) {
             let rows = QUERIES.min(tokens - first);
             let p = sized(&mut buffers.probabilities, rows * stride);
@@ -438,8 +461,8 @@ fn backward(
     for head in 0..shape.heads {
         let column = head * shape.head_dim;
         let [q, k, v, dout] = inputs.map(|rows| Head::new(rows, shape, sequence.start, head));
-        let k_transposed = k.transposed(tokens, &mut buffers.k);
-        let v_transposed = v.transposed(tokens, &mut buffers.v);
+        let k_transposed = k.transposed(simd, tokens, &mut buffers.k);
+        let v_transposed = v.transposed(simd, tokens, &mut buffers.v);
         let k_rows = k.right(0, tokens, &mut buffers.k_rows);
         let dk_sum = sized(&mut buffers.dk, tokens * width);
         let dv_sum = sized(&mut buffers.dv, tokens * width);
@@ -546,7 +569,7 @@ fn attention_on(simd: Simd, q: &[f32], k: &[f32], v: &[f32], shape: AttentionSha
 }
 
 /// `out = softmax(scale q k^T) v` as [`attention`] without dropout computes it, bit for bit, but on this thread only and
-/// from rows that need not be dense. `out` is `(tokens, heads * head_dim)`.
+/// from rows that need not be dense. `out` is `(tokens, heads * head_dim)`, as it is or rounded to bfloat16.
 ///
 /// It suits callers that give each thread sequences of its own.
 ///
@@ -554,13 +577,20 @@ fn attention_on(simd: Simd, q: &[f32], k: &[f32], v: &[f32], shape: AttentionSha
 ///
 /// The offsets do not begin with 0 or decrease, the scale is not positive, a stride is less than `heads * head_dim`, or a
 /// slice is too short for its rows or, for `out`, too long.
-pub fn attention_rows(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, shape: AttentionShape<'_>, scratch: &mut Scratch, out: &mut [f32]) {
+pub fn attention_rows(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, shape: AttentionShape<'_>, scratch: &mut Scratch, out: Output<'_>) {
     attention_rows_on(simd(), [q, k, v], shape, scratch, out);
 }
 
-fn attention_rows_on(simd: Simd, inputs: [Rows; 3], shape: AttentionShape, scratch: &mut Scratch, out: &mut [f32]) {
-    shape.check(&[("out", out.len())]);
+fn attention_rows_on(simd: Simd, inputs: [Rows; 3], shape: AttentionShape, scratch: &mut Scratch, mut out: Output) {
     let width = shape.width();
+    match &out {
+        Output::Floats(out) => shape.check(&[("out", out.len())]),
+        Output::Pairs(out) => {
+            shape.check(&[]);
+            let tokens = shape.offsets[shape.offsets.len() - 1];
+            assert!(out.len() == tokens * pairs(width), "out must be (tokens, pairs(heads * head_dim)): {} for {tokens} tokens", out.len());
+        }
+    }
     for (name, rows) in ["q", "k", "v"].into_iter().zip(inputs) {
         rows.check(name, shape.offsets[shape.offsets.len() - 1], width);
     }
@@ -570,7 +600,15 @@ fn attention_rows_on(simd: Simd, inputs: [Rows; 3], shape: AttentionShape, scrat
     for ends in shape.offsets.windows(2).filter(|ends| ends[0] < ends[1]) {
         // Groups number dropout elements, of which there are none.
         let sequence = Sequence { start: ends[0], tokens: ends[1] - ends[0], group: 0 };
-        forward(simd, inputs, shape, sequence, None, &mut scratch.attention, &mut out[ends[0] * width..ends[1] * width]);
+        let Scratch { attention, context, .. } = scratch;
+        match &mut out {
+            Output::Floats(out) => forward(simd, inputs, shape, sequence, None, attention, &mut out[ends[0] * width..ends[1] * width]),
+            Output::Pairs(out) => {
+                let context = sized(context, sequence.tokens * width);
+                forward(simd, inputs, shape, sequence, None, attention, context);
+                pack_rows(simd, context, width, &mut out[ends[0] * pairs(width)..ends[1] * pairs(width)]);
+            }
+        }
     }
 }
 
@@ -717,16 +755,86 @@ mod tests {
                 attention_on(simd, &part(0), &part(1), &part(2), shape, None, &mut expected);
                 let rows = |first: usize| [0, 1, 2].map(|which| Rows { values: &merged[first * stride + which * width..], stride });
                 let mut scratch = Scratch::new();
-                attention_rows_on(simd, rows(0), shape, &mut scratch, &mut out);
+                attention_rows_on(simd, rows(0), shape, &mut scratch, Output::Floats(&mut out));
                 assert_eq!(out, expected, "{simd} {heads} {head_dim}");
                 out.fill(f32::NAN);
                 for group in [&OFFSETS[..4], &OFFSETS[3..6], &OFFSETS[5..]] {
                     let (first, last) = (group[0], group[group.len() - 1]);
                     let offsets: Vec<usize> = group.iter().map(|offset| offset - first).collect();
                     let shape = AttentionShape { offsets: &offsets, ..shape };
-                    attention_rows_on(simd, rows(first), shape, &mut scratch, &mut out[first * width..last * width]);
+                    attention_rows_on(simd, rows(first), shape, &mut scratch, Output::Floats(&mut out[first * width..last * width]));
                 }
                 assert_eq!(out, expected, "{simd} {heads} {head_dim}");
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_the_context_rounded_outside() {
+        let offsets: &[usize] = if cfg!(miri) { &OFFSETS[..4] } else { &OFFSETS };
+        let tokens = offsets[offsets.len() - 1];
+        for (heads, head_dim) in [(2, 16), (3, 5)] {
+            let shape = shape(offsets, heads, head_dim, false);
+            let width = shape.width();
+            let all = values(tokens * width, 1);
+            let rows = Rows { values: &all, stride: width };
+            for simd in Simd::supported() {
+                let (mut context, mut scratch) = (vec![0.0; tokens * width], Scratch::new());
+                attention_rows_on(simd, [rows; 3], shape, &mut scratch, Output::Floats(&mut context));
+                let (mut packed, mut outside) = (vec![u32::MAX; tokens * pairs(width)], vec![0; tokens * pairs(width)]);
+                attention_rows_on(simd, [rows; 3], shape, &mut scratch, Output::Pairs(&mut packed));
+                pack_rows(simd, &context, width, &mut outside);
+                assert_eq!(packed, outside, "{simd} {heads} {head_dim}");
+            }
+        }
+    }
+
+    /// The scratch of one sequence is used by the next, longer or shorter, and what it held must not count.
+    #[test]
+    fn sequences_of_every_length_agree_with_double_precision() {
+        let lengths: Vec<usize> = if cfg!(miri) { vec![1, 17, 5] } else { (1..=130).rev().chain([61, 130, 7]).collect() };
+        for causal in [false, true] {
+            let mut scratch = Scratch::new();
+            scratch.attention.k.resize(20_000, f32::NAN);
+            scratch.attention.v.resize(20_000, f32::NAN);
+            for &tokens in &lengths {
+                let offsets = [0, tokens];
+                for head_dim in [5, 16] {
+                    let shape = shape(&offsets, 1, head_dim, causal);
+                    let [q, k, v] = [1, 2, 3].map(|seed| values(tokens * head_dim, seed));
+                    let (_, expected) = reference(&q, &k, &v, shape, &masks(shape, None));
+                    let rows = |values| Rows { values, stride: head_dim };
+                    for simd in Simd::supported() {
+                        let mut out = vec![f32::NAN; q.len()];
+                        attention_rows_on(simd, [rows(&q), rows(&k), rows(&v)], shape, &mut scratch, Output::Floats(&mut out));
+                        assert!(distance(&out, &narrow(&expected)) < 1e-6, "{simd} {tokens} {head_dim} {causal}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_shapes_give_what_plain_rust_gives() {
+        let mut draw = crate::parallel::tests::dice(12);
+        for trial in 0..if cfg!(miri) { 3 } else { 200 } {
+            let mut offsets = vec![0];
+            for _ in 0..draw(5) {
+                offsets.push(offsets[offsets.len() - 1] + draw(if cfg!(miri) { 6 } else { 70 }));
+            }
+            let shape = shape(&offsets, draw(4), draw(if cfg!(miri) { 6 } else { 50 }), draw(2) == 1);
+            let (width, tokens) = (shape.width(), offsets[offsets.len() - 1]);
+            let stride = 3 * width + draw(3);
+            let merged = values(tokens * stride + 3 * width, trial);
+            let inputs = [0, 1, 2].map(|which| Rows { values: &merged[which * width..], stride });
+            let on = |simd| {
+                let mut out = vec![f32::NAN; tokens * width];
+                attention_rows_on(simd, inputs, shape, &mut Scratch::new(), Output::Floats(&mut out));
+                out
+            };
+            let expected = on(Simd::Portable);
+            for simd in Simd::supported() {
+                assert!(distance(&on(simd), &expected) < 1e-6, "{simd} {shape:?}");
             }
         }
     }
@@ -735,21 +843,21 @@ mod tests {
     #[should_panic(expected = "v must hold 2 rows")]
     fn rows_that_end_too_early_are_refused() {
         let rows = |values| Rows { values, stride: 3 };
-        attention_rows(rows(&[1.0; 4]), rows(&[1.0; 4]), rows(&[1.0; 3]), shape(&[0, 2], 1, 1, false), &mut Scratch::new(), &mut [0.0; 2]);
+        attention_rows(rows(&[1.0; 4]), rows(&[1.0; 4]), rows(&[1.0; 3]), shape(&[0, 2], 1, 1, false), &mut Scratch::new(), Output::Floats(&mut [0.0; 2]));
     }
 
     #[test]
     #[should_panic(expected = "q must hold 3 rows")]
     fn a_stride_that_overflows_is_refused() {
         let rows = Rows { values: &[1.0; 8], stride: 1 << (usize::BITS - 1) };
-        attention_rows(rows, rows, rows, shape(&[0, 3], 1, 1, false), &mut Scratch::new(), &mut [0.0; 3]);
+        attention_rows(rows, rows, rows, shape(&[0, 3], 1, 1, false), &mut Scratch::new(), Output::Floats(&mut [0.0; 3]));
     }
 
     #[test]
     #[should_panic(expected = "the stride of k")]
     fn rows_that_overlap_are_refused() {
         let rows = |stride| Rows { values: &[1.0; 4], stride };
-        attention_rows(rows(2), rows(1), rows(2), shape(&[0, 2], 1, 2, false), &mut Scratch::new(), &mut [0.0; 4]);
+        attention_rows(rows(2), rows(1), rows(2), shape(&[0, 2], 1, 2, false), &mut Scratch::new(), Output::Floats(&mut [0.0; 4]));
     }
 
     #[test]
@@ -937,7 +1045,7 @@ mod tests {
             let shape = shape(offsets, 2, 4, false);
             attention(&[], &[], &[], shape, Some(D), &mut []);
             let none = Rows { values: &[], stride: 8 };
-            attention_rows(none, none, none, shape, &mut Scratch::new(), &mut []);
+            attention_rows(none, none, none, shape, &mut Scratch::new(), Output::Floats(&mut []));
             attention_grad(&[], &[], &[], &[], shape, None, &mut [], &mut [], &mut []);
             assert_eq!(attention_probabilities(&[], &[], shape), vec![Vec::<f32>::new(); offsets.len() - 1]);
         }

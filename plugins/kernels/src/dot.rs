@@ -24,6 +24,9 @@ pub(crate) trait Dot: Copy {
     /// The first words of a slice, which has enough for a register.
     fn load(self, from: &[Self::Word]) -> Self::Words;
 
+    /// Rounds a vector to bfloat16 and writes as many pairs as the slice takes, at most half as many as there are lanes.
+    fn store_pairs(self, vector: <Self::Lanes as Lanes>::Vector, to: &mut [u32]);
+
     /// `sum + a b`, lane by lane. A pair adds two products.
     fn multiply_add(self, a: Self::Words, b: Self::Words, sum: <Self::Lanes as Lanes>::Vector) -> <Self::Lanes as Lanes>::Vector;
 }
@@ -58,6 +61,11 @@ impl<L: Lanes> Dot for Floats<L> {
     }
 
     #[inline(always)]
+    fn store_pairs(self, vector: L::Vector, to: &mut [u32]) {
+        self.0.store_pairs(vector, to);
+    }
+
+    #[inline(always)]
     fn multiply_add(self, a: L::Vector, b: L::Vector, sum: L::Vector) -> L::Vector {
         self.0.mul_add(a, b, sum)
     }
@@ -68,14 +76,15 @@ pub(crate) use x86::Pairs;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32};
+    use std::arch::x86_64::{__m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32};
 
     use super::Dot;
     use crate::lanes::Avx512;
 
     /// Proof that the processor runs AVX-512 with BF16: words are pairs of bfloat16.
     ///
-    /// The instruction rounds to nearest and takes subnormal numbers for 0.
+    /// Its instructions round to nearest and take subnormal numbers for 0, both when they multiply and when they round to
+    /// bfloat16.
     #[derive(Clone, Copy)]
     pub(crate) struct Pairs(Avx512);
 
@@ -116,6 +125,14 @@ mod x86 {
             let from = &from[..16];
             // SAFETY: `self` proves that the processor has the instruction; the slice holds the 16 words it reads.
             unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn store_pairs(self, vector: __m512, to: &mut [u32]) {
+            // SAFETY: `self` proves that the processor has the instruction, and it touches only registers; 256 plain bits
+            // are the same register seen as words and as bfloat16.
+            let words = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(vector)) };
+            self.0.store_words(words, to);
         }
 
         #[inline(always)]

@@ -1,5 +1,7 @@
 //! The vector registers of each instruction set behind one trait, so that a kernel is written once.
 
+use crate::bf16::pair;
+
 /// A token that stands for an instruction set, with its operations on vectors of [`Lanes::WIDTH`] floats.
 ///
 /// Whoever holds a token may run its instructions: the only way to make one of a special instruction set is `unsafe`.
@@ -54,6 +56,13 @@ pub(crate) trait Lanes: Copy {
 
     /// The largest of all lanes.
     fn largest(self, a: Self::Vector) -> f32;
+
+    /// Rounds to the nearest bfloat16, ties to even, and writes as many pairs as the slice takes, at most half as many as
+    /// there are lanes.
+    fn store_pairs(self, vector: Self::Vector, to: &mut [u32]);
+
+    /// Asks for the cache line a value begins in, which is wanted soon, to be brought to the second level cache.
+    fn prefetch<T>(self, value: &T);
 
     #[inline(always)]
     fn zero(self) -> Self::Vector {
@@ -157,6 +166,17 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn store_pairs(self, vector: [f32; 8], to: &mut [u32]) {
+        let (both, _) = vector.as_chunks::<2>();
+        for (to, [first, second]) in to.iter_mut().zip(both) {
+            *to = pair(*first, *second);
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, _value: &T) {}
+
+    #[inline(always)]
     fn sum(self, a: [f32; 8]) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
@@ -192,6 +212,20 @@ mod x86 {
         #[inline(always)]
         pub(crate) unsafe fn new() -> Avx512 {
             Avx512(())
+        }
+
+        /// Writes as many words as the slice takes.
+        #[inline(always)]
+        pub(crate) fn store_words(self, words: __m256i, to: &mut [u32]) {
+            if to.len() >= 8 {
+                // SAFETY: `self` proves that the processor has the instruction; the slice takes the 8 words written.
+                unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), words) }
+            } else {
+                let mask = (1u8 << to.len()) - 1;
+                // SAFETY: `self` proves that the processor has the instruction; the mask lets it write only the words of
+                // the slice, and masked lanes do not fault.
+                unsafe { _mm256_mask_storeu_epi32(to.as_mut_ptr().cast(), mask, words) }
+            }
         }
     }
 
@@ -268,6 +302,28 @@ mod x86 {
             scale_by_power(a, n) = _mm512_scalef_ps(a, n);
             where_positive(condition, a) =
                 _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), a);
+        }
+
+        #[inline(always)]
+        fn store_pairs(self, vector: __m512, to: &mut [u32]) {
+            // SAFETY: `self` proves that the processor has the instructions, and they touch only registers.
+            let words = unsafe {
+                let bits = _mm512_castps_si512(vector);
+                // Half of what is cut off, less 1, plus 1 where the last digit that stays is odd.
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                // Rounding a NaN could carry into its sign or make it infinite.
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(vector, vector);
+                let rounded = _mm512_mask_or_epi32(nearest, nan, bits, _mm512_set1_epi32(0x0040_0000));
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+            };
+            self.store_words(words, to);
+        }
+
+        #[inline(always)]
+        fn prefetch<T>(self, value: &T) {
+            // SAFETY: every processor of this architecture has the instruction, which has no effect but on the caches.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
         }
 
         #[inline(always)]
@@ -353,6 +409,18 @@ mod x86 {
             };
             where_positive(condition, a) =
                 _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition, _mm256_setzero_ps()), a);
+        }
+
+        #[inline(always)]
+        fn store_pairs(self, vector: __m256, to: &mut [u32]) {
+            // Plain arithmetic on whole numbers, which the compiler turns into vectors.
+            Portable.store_pairs(self.array(vector), to);
+        }
+
+        #[inline(always)]
+        fn prefetch<T>(self, value: &T) {
+            // SAFETY: every processor of this architecture has the instruction, which has no effect but on the caches.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
         }
 
         #[inline(always)]

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::bf16::pairs;
 use crate::lanes::Lanes;
 use crate::parallel::{add_parts, for_each_chunk, rows_per_chunk};
 use crate::simd::{kernel, simd};
@@ -33,6 +34,13 @@ fn statistics<L: Lanes>(lanes: L, row: &[f32], eps: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
+/// The values of a normalised row, from a column on.
+#[inline(always)]
+fn normalised<L: Lanes>(lanes: L, [x, gain, bias]: [&[f32]; 3], mean: L::Vector, scale: L::Vector, start: usize) -> L::Vector {
+    let normal = lanes.mul(lanes.sub(lanes.load(&x[start..]), mean), scale);
+    lanes.mul_add(normal, lanes.load(&gain[start..]), lanes.load(&bias[start..]))
+}
+
 kernel! {
     fn forward<L>(lanes, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let width = gain.len();
@@ -40,9 +48,30 @@ kernel! {
             let (mean, scale) = statistics(lanes, x, eps);
             let (mean, scale) = (lanes.splat(mean), lanes.splat(scale));
             for start in (0..width).step_by(L::WIDTH) {
-                let normal = lanes.mul(lanes.sub(lanes.load(&x[start..]), mean), scale);
-                let value = lanes.mul_add(normal, lanes.load(&gain[start..]), lanes.load(&bias[start..]));
-                lanes.store(value, &mut y[start..]);
+                lanes.store(normalised(lanes, [x, gain, bias], mean, scale, start), &mut y[start..]);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// As `forward`, with a second copy of `y` that is rounded to bfloat16. An empty `y` is not written.
+    fn forward_with_pairs<L>(lanes, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32], packed: &mut [u32]) {
+        let width = gain.len();
+        for (row, (x, packed)) in x.chunks_exact(width).zip(packed.chunks_exact_mut(pairs(width))).enumerate() {
+            let (mean, scale) = statistics(lanes, x, eps);
+            let (mean, scale) = (lanes.splat(mean), lanes.splat(scale));
+            let mut y = y.get_mut(row * width..(row + 1) * width);
+            for start in (0..width).step_by(L::WIDTH) {
+                let value = normalised(lanes, [x, gain, bias], mean, scale, start);
+                if let Some(y) = &mut y {
+                    lanes.store(value, &mut y[start..]);
+                }
+                lanes.store_pairs(value, &mut packed[start / 2..]);
+            }
+            // A lane beyond the row is not 0 where the row is not finite.
+            if width % 2 == 1 && let Some(last) = packed.last_mut() {
+                *last &= 0xffff;
             }
         }
     }
@@ -104,6 +133,33 @@ pub fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32]
     });
 }
 
+/// As [`layer_norm`], with the same bits, but on this thread only, for callers that give each thread rows of its own.
+///
+/// # Panics
+///
+/// `x` is not whole rows, or another slice has not the length its shape says.
+pub fn layer_norm_rows(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    check(x, gain, bias, y);
+    if !x.is_empty() {
+        forward(simd(), x, gain, bias, eps, y);
+    }
+}
+
+/// As [`layer_norm_rows`], with the result rounded to bfloat16 in `packed(rows, pairs(width))`, the form
+/// [`Input::Pairs`](crate::Input::Pairs) has. `y(rows, width)` is the result before it is rounded, if it is wanted.
+///
+/// # Panics
+///
+/// `x` is not whole rows, or another slice has not the length its shape says.
+pub fn layer_norm_pairs(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: Option<&mut [f32]>, packed: &mut [u32]) {
+    check(x, gain, bias, y.as_deref().unwrap_or(x));
+    let rows = x.len() / gain.len().max(1);
+    assert!(packed.len() == rows * pairs(gain.len()), "the pairs must be (rows, pairs(width)): {} for {rows} rows", packed.len());
+    if !x.is_empty() {
+        forward_with_pairs(simd(), x, gain, bias, eps, y.unwrap_or_default(), packed);
+    }
+}
+
 /// The gradients of [`layer_norm`] by `x`, `gain` and `bias`, from `x(rows, width)` and `dy(rows, width)`.
 ///
 /// # Panics
@@ -146,6 +202,7 @@ fn check(x: &[f32], gain: &[f32], bias: &[f32], y: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bf16::pack_rows;
     use crate::parallel::tests::{distance, same_on_any_pool, values};
     use crate::simd::Simd;
 
@@ -183,6 +240,43 @@ mod tests {
                 assert!(distance(&y, &expected) < 3e-6, "{simd} {width} {}", distance(&y, &expected));
             }
         }
+    }
+
+    #[test]
+    fn rows_on_one_thread_have_the_same_bits_rounded_or_not() {
+        for width in [1, 2, 7, 16, 31, 33, 100] {
+            let (x, gain, bias) = (values(5 * width, 1), values(width, 2), values(width, 3));
+            let (mut expected, mut y) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+            layer_norm(&x, &gain, &bias, 1e-5, &mut expected);
+            layer_norm_rows(&x, &gain, &bias, 1e-5, &mut y);
+            assert_eq!(y, expected, "{width}");
+            let mut outside = vec![0; 5 * pairs(width)];
+            for simd in Simd::supported() {
+                forward(simd, &x, &gain, &bias, 1e-5, &mut expected);
+                pack_rows(simd, &expected, width, &mut outside);
+                let (mut y, mut packed) = (vec![f32::NAN; x.len()], vec![u32::MAX; outside.len()]);
+                forward_with_pairs(simd, &x, &gain, &bias, 1e-5, &mut y, &mut packed);
+                assert_eq!((&y, &packed), (&expected, &outside), "{simd} {width}");
+                packed.fill(u32::MAX);
+                forward_with_pairs(simd, &x, &gain, &bias, 1e-5, &mut [], &mut packed);
+                assert_eq!(packed, outside, "{simd} {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_odd_row_of_pairs_ends_with_zero_whatever_it_holds() {
+        for simd in Simd::supported() {
+            let mut packed = [u32::MAX; 2];
+            forward_with_pairs(simd, &[f32::INFINITY, 1.0, 2.0], &[1.0; 3], &[0.0; 3], 1e-5, &mut [], &mut packed);
+            assert_eq!(packed[1] >> 16, 0, "{simd}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the pairs must be")]
+    fn pairs_of_another_length_are_refused() {
+        layer_norm_pairs(&[1.0; 6], &[1.0; 3], &[0.0; 3], 1e-5, None, &mut [0; 3]);
     }
 
     #[test]

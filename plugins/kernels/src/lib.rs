@@ -8,7 +8,7 @@
 //!   the order of their index.
 //! - Results differ between instruction sets ([`Simd`]) and processors in the last bits only.
 //! - Outputs are overwritten, except by [`scatter_add_rows`], which says so.
-//! - [`PackedLinear`] and [`attention_rows`] run on the calling thread, for callers that give each thread rows of its own.
+//! - [`PackedLinear`], [`attention_rows`] and [`layer_norm_rows`] run on the calling thread, for callers that give each thread rows of its own.
 //!   They allocate nothing once their [`Scratch`] has grown, and a row does not depend on the others of the call.
 //! - This crate knows nothing of models, tensors or graphs.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
@@ -44,11 +44,12 @@ mod softmax;
 
 pub use activation::{Activation, activation, activation_grad};
 pub use attention::{AttentionShape, Rows, attention, attention_grad, attention_probabilities, attention_rows};
+pub use bf16::{pairs, round_rows};
 pub use dropout::{Dropout, dropout};
 pub use embedding::{gather_rows, scatter_add_rows};
-pub use layer_norm::{layer_norm, layer_norm_grad};
+pub use layer_norm::{layer_norm, layer_norm_grad, layer_norm_pairs, layer_norm_rows};
 pub use linear::{linear, linear_grad_input, linear_grad_weight, matmul_transposed, sum_rows};
-pub use packed_linear::{Epilogue, PackedLinear, Precision};
+pub use packed_linear::{Epilogue, Input, Output, PackedLinear, Precision};
 pub use scratch::Scratch;
 pub use simd::{Simd, select_simd, simd, simd_from_environment};
 pub use softmax::{log_softmax, log_softmax_grad};

@@ -1,8 +1,10 @@
 //! A linear layer whose weights were brought into the order the multiplication reads them in.
 
+use std::ops::Range;
+
 use crate::activation::Activation;
-use crate::bf16;
-use crate::panel_product::{Factors, Finish, Line, PANEL, product_of_floats, product_of_pairs};
+use crate::bf16::{self, pairs};
+use crate::panel_product::{Factors, Finish, GROUP, Line, PANEL, Sums, product_of_floats, product_of_pairs};
 use crate::scratch::{Scratch, sized};
 use crate::simd::{Simd, simd};
 
@@ -27,21 +29,70 @@ pub enum Epilogue<'a> {
     Residual(&'a [f32]),
 }
 
+/// Rows that are multiplied: as they are, or rounded to bfloat16.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// `(rows, width)`.
+    Floats(&'a [f32]),
+    /// Two numbers to a word, the first in its low half, `(rows, pairs(width))` by [`pairs`](crate::pairs). A layer of
+    /// [`Precision::Bf16`] gives the same bits as for the floats that were rounded.
+    Pairs(&'a [u32]),
+}
+
+/// Rows that a product is written to: as it is, or rounded to bfloat16 for the next product.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// `(rows, width)`.
+    Floats(&'a mut [f32]),
+    /// Two numbers to a word, the first in its low half, `(rows, pairs(width))` by [`pairs`](crate::pairs). An odd width
+    /// is filled up with 0. A layer of [`Precision::Bf16`] writes subnormal numbers as 0 where [`Simd::has_bf16`], as its
+    /// products take them.
+    Pairs(&'a mut [u32]),
+}
+
+impl<'a> Input<'a> {
+    /// The number of elements that rows of this width have.
+    fn length(self, rows: usize, width: usize) -> usize {
+        rows * if let Input::Floats(_) = self { width } else { pairs(width) }
+    }
+
+    fn len(self) -> usize {
+        match self {
+            Input::Floats(x) => x.len(),
+            Input::Pairs(x) => x.len(),
+        }
+    }
+
+    fn rows(self, rows: Range<usize>, width: usize) -> Input<'a> {
+        match self {
+            Input::Floats(x) => Input::Floats(&x[rows.start * width..rows.end * width]),
+            Input::Pairs(x) => Input::Pairs(&x[rows.start * pairs(width)..rows.end * pairs(width)]),
+        }
+    }
+}
+
+impl Output<'_> {
+    fn rows(&mut self, rows: Range<usize>, width: usize) -> Output<'_> {
+        match self {
+            Output::Floats(y) => Output::Floats(&mut y[rows.start * width..rows.end * width]),
+            Output::Pairs(y) => Output::Pairs(&mut y[rows.start * pairs(width)..rows.end * pairs(width)]),
+        }
+    }
+}
+
 /// Rows multiplied at once. It bounds the scratch, and each time all of the weights are read.
 const ROWS: usize = 384;
 
-/// Panels widened at once where there is no product of pairs.
-const WIDENED: usize = 4;
-
-/// The inputs and weights in the form a product needs them.
+/// The inputs and weights in the form a product needs them, and its sums.
 #[derive(Default)]
 pub(crate) struct Operands {
     pairs: Vec<u32>,
     rounded: Vec<f32>,
     wide: Vec<Line<f32>>,
+    sums: Vec<Sums>,
 }
 
-/// Panels of sixteen rows of the weight matrix, side by side.
+/// Groups of panels of sixteen rows of the weight matrix, side by side.
 enum Panels {
     F32(Vec<Line<f32>>),
     Bf16(Vec<Line<u32>>),
@@ -102,7 +153,7 @@ impl PackedLinear {
         let panels = match precision {
             Precision::F32 => Panels::F32(pack_panels(rows, inp, |row, step| row[step])),
             Precision::Bf16 => {
-                Panels::Bf16(pack_panels(rows, bf16::pairs(inp), |row, step| bf16::pair(row[2 * step], row.get(2 * step + 1).copied().unwrap_or_default())))
+                Panels::Bf16(pack_panels(rows, pairs(inp), |row, step| bf16::pair(row[2 * step], row.get(2 * step + 1).copied().unwrap_or_default())))
             }
         };
         PackedLinear { panels, bias, inp, out: rows.len() }
@@ -145,15 +196,28 @@ impl PackedLinear {
     ///
     /// A slice has not the length its shape says.
     pub fn apply(&self, x: &[f32], rows: usize, epilogue: Epilogue<'_>, scratch: &mut Scratch, y: &mut [f32]) {
+        self.apply_between(Input::Floats(x), rows, epilogue, scratch, Output::Floats(y));
+    }
+
+    /// As [`apply`](PackedLinear::apply), from and to rows in either form. The sums are the same whatever the forms.
+    ///
+    /// # Panics
+    ///
+    /// A slice has not the length its shape says.
+    pub fn apply_between(&self, x: Input<'_>, rows: usize, epilogue: Epilogue<'_>, scratch: &mut Scratch, y: Output<'_>) {
         let simd = simd();
         self.apply_on(simd, simd.has_bf16(), x, rows, epilogue, scratch, y);
     }
 
     /// `of_pairs` chooses the product of pairs for bfloat16, which the instruction set then must have.
-    fn apply_on(&self, simd: Simd, of_pairs: bool, x: &[f32], rows: usize, epilogue: Epilogue<'_>, scratch: &mut Scratch, y: &mut [f32]) {
+    fn apply_on(&self, simd: Simd, of_pairs: bool, x: Input, rows: usize, epilogue: Epilogue<'_>, scratch: &mut Scratch, mut y: Output) {
         let (inp, out) = (self.inp, self.out);
-        assert!(x.len() == rows * inp, "x must be (rows, inp): {} is not {rows} x {inp}", x.len());
-        assert!(y.len() == rows * out, "y must be (rows, out): {} is not {rows} x {out}", y.len());
+        assert!(x.len() == x.length(rows, inp), "x must be (rows, inp): {} is not {rows} x {inp}", x.len());
+        let (given, wanted) = match &y {
+            Output::Floats(y) => (y.len(), rows * out),
+            Output::Pairs(y) => (y.len(), rows * pairs(out)),
+        };
+        assert!(given == wanted, "y must be (rows, out): {given} is not {rows} x {out}");
         if let Epilogue::Residual(residual) = epilogue {
             assert!(residual.len() == rows * out, "the residual must be (rows, out): {} is not {rows} x {out}", residual.len());
         }
@@ -163,35 +227,61 @@ impl PackedLinear {
                 Epilogue::Residual(residual) => Epilogue::Residual(&residual[first * out..end * out]),
                 other => other,
             };
-            self.block(simd, of_pairs, &x[first * inp..end * inp], end - first, epilogue, &mut scratch.linear, &mut y[first * out..end * out]);
+            self.block(simd, of_pairs, x.rows(first..end, inp), end - first, epilogue, &mut scratch.linear, y.rows(first..end, out));
         }
     }
 
-    fn block(&self, simd: Simd, of_pairs: bool, x: &[f32], rows: usize, epilogue: Epilogue<'_>, operands: &mut Operands, y: &mut [f32]) {
+    fn block(&self, simd: Simd, of_pairs: bool, x: Input, rows: usize, epilogue: Epilogue<'_>, operands: &mut Operands, mut y: Output) {
         let (inp, out) = (self.inp, self.out);
         let finish = Finish { first: 0, out, bias: &self.bias, epilogue };
-        match &self.panels {
-            Panels::F32(lines) => product_of_floats(simd, Factors { x, lines, rows, depth: inp }, finish, y),
-            Panels::Bf16(lines) if of_pairs => {
-                let depth = bf16::pairs(inp);
-                let pairs = sized(&mut operands.pairs, rows * depth);
-                bf16::pack_rows(simd, x, inp, pairs);
-                product_of_pairs(simd, Factors { x: pairs, lines, rows, depth }, finish, y);
+        let Operands { pairs: packed, rounded, wide, sums } = operands;
+        match (&self.panels, x) {
+            (Panels::F32(lines), x) => {
+                let x = match x {
+                    Input::Floats(x) => x,
+                    Input::Pairs(x) => unpacked(simd, x, rows, inp, rounded),
+                };
+                product_of_floats(simd, Factors { x, lines, rows, depth: inp }, finish, sums, &mut y);
             }
-            Panels::Bf16(lines) => {
-                let rounded = sized(&mut operands.rounded, x.len());
-                bf16::round(simd, x, rounded);
-                for (index, bias) in self.bias.chunks(WIDENED * PANEL).enumerate() {
-                    let (first, panels) = (index * WIDENED, bias.len() / PANEL);
-                    let depth = bf16::pairs(inp);
-                    let wide = sized(&mut operands.wide, panels * inp);
-                    bf16::widen(simd, &lines[first * depth..(first + panels) * depth], inp, wide);
+            (Panels::Bf16(lines), x) if of_pairs => {
+                let depth = pairs(inp);
+                let x = match x {
+                    Input::Floats(x) => {
+                        let packed = sized(packed, rows * depth);
+                        bf16::pack_rows(simd, x, inp, packed);
+                        packed
+                    }
+                    Input::Pairs(x) => x,
+                };
+                product_of_pairs(simd, Factors { x, lines, rows, depth }, finish, sums, &mut y);
+            }
+            (Panels::Bf16(lines), x) => {
+                let x = match x {
+                    Input::Floats(x) => {
+                        let rounded = sized(rounded, x.len());
+                        bf16::round(simd, x, rounded);
+                        rounded
+                    }
+                    Input::Pairs(x) => unpacked(simd, x, rows, inp, rounded),
+                };
+                for (index, bias) in self.bias.chunks(GROUP * PANEL).enumerate() {
+                    let (first, panels) = (index * GROUP, bias.len() / PANEL);
+                    let depth = pairs(inp);
+                    let wide = sized(wide, panels * inp);
+                    bf16::widen(simd, &lines[first * depth..(first + panels) * depth], panels, wide);
                     let finish = Finish { first: first * PANEL, bias, ..finish };
-                    product_of_floats(simd, Factors { x: rounded, lines: wide, rows, depth: inp }, finish, y);
+                    product_of_floats(simd, Factors { x, lines: wide, rows, depth: inp }, finish, sums, &mut y);
                 }
             }
         }
     }
+}
+
+/// Rows of pairs as floats.
+fn unpacked<'a>(simd: Simd, x: &[u32], rows: usize, width: usize, floats: &'a mut Vec<f32>) -> &'a [f32] {
+    let floats = sized(floats, rows * width);
+    bf16::unpack_rows(simd, x, width, floats);
+    floats
 }
 
 fn check_bias(bias: Option<&[f32]>, out: usize) {
@@ -200,17 +290,19 @@ fn check_bias(bias: Option<&[f32]>, out: usize) {
     }
 }
 
-/// Lays sixteen rows after sixteen out in lines, one for each of `depth` words. Rows that are missing in the last panel
-/// are 0.
+/// Lays sixteen rows after sixteen out in lines, one for each of `depth` words, and those of each group step by step. Rows
+/// that are missing in the last panel are 0.
 fn pack_panels<W: Copy + Default>(rows: &[&[f32]], depth: usize, word: impl Fn(&[f32], usize) -> W) -> Vec<Line<W>> {
     let mut lines = Vec::with_capacity(rows.len().div_ceil(PANEL) * depth);
-    for rows in rows.chunks(PANEL) {
+    for group in rows.chunks(GROUP * PANEL) {
         for step in 0..depth {
-            let mut line = Line::default();
-            for (to, row) in line.0.iter_mut().zip(rows) {
-                *to = word(row, step);
+            for rows in group.chunks(PANEL) {
+                let mut line = Line::default();
+                for (to, row) in line.0.iter_mut().zip(rows) {
+                    *to = word(row, step);
+                }
+                lines.push(line);
             }
-            lines.push(line);
         }
     }
     lines
@@ -238,7 +330,7 @@ mod tests {
         let rows = x.len() / layer.inp.max(1);
         // What the output held must not matter.
         let mut y = vec![f32::NAN; rows * layer.out];
-        layer.apply_on(simd, of_pairs, x, rows, epilogue, &mut Scratch::new(), &mut y);
+        layer.apply_on(simd, of_pairs, Input::Floats(x), rows, epilogue, &mut Scratch::new(), Output::Floats(&mut y));
         y
     }
 
@@ -329,7 +421,7 @@ mod tests {
                                     other => other,
                                 };
                                 let (x, y) = (&x[start * inp..end * inp], &mut pieces[start * out..end * out]);
-                                layer.apply_on(simd, of_pairs, x, end - start, epilogue, &mut scratch, y);
+                                layer.apply_on(simd, of_pairs, Input::Floats(x), end - start, epilogue, &mut scratch, Output::Floats(y));
                                 start = end;
                             }
                             assert_eq!(bits(&pieces), bits(&whole), "{simd} {precision:?} {epilogue:?} {trial}");
@@ -424,7 +516,8 @@ mod tests {
             let layer = PackedLinear::new(&values(out * 3, 1), None, out, 3, Precision::F32);
             for (simd, of_pairs) in paths(Precision::F32) {
                 let mut y = vec![7.0; 5 * out + 64];
-                layer.apply_on(simd, of_pairs, &values(15, 2), 5, Epilogue::Activation(Activation::Relu), &mut Scratch::new(), &mut y[32..32 + 5 * out]);
+                let (x, part) = (values(15, 2), Output::Floats(&mut y[32..32 + 5 * out]));
+                layer.apply_on(simd, of_pairs, Input::Floats(&x), 5, Epilogue::Activation(Activation::Relu), &mut Scratch::new(), part);
                 assert!(y[..32].iter().chain(&y[32 + 5 * out..]).all(|value| *value == 7.0), "{simd} {out}");
             }
         }
@@ -461,7 +554,7 @@ mod tests {
         for precision in PRECISIONS {
             for (simd, of_pairs) in paths(precision) {
                 let apply = |layer: &PackedLinear, x: &[f32], rows, y: &mut [f32]| {
-                    layer.apply_on(simd, of_pairs, x, rows, Epilogue::Activation(Activation::Relu), &mut Scratch::new(), y);
+                    layer.apply_on(simd, of_pairs, Input::Floats(x), rows, Epilogue::Activation(Activation::Relu), &mut Scratch::new(), Output::Floats(y));
                 };
                 let mut y = [9.0; 4];
                 apply(&PackedLinear::new(&[], Some(&[1.0, -2.0]), 2, 0, precision), &[], 2, &mut y);
@@ -479,7 +572,7 @@ mod tests {
         let mut scratch = Scratch::new();
         for (simd, of_pairs) in paths(Precision::Bf16) {
             let sizes = [0, 1].map(|_| {
-                layer.apply_on(simd, of_pairs, &values(90, 2), 10, Epilogue::None, &mut scratch, &mut [0.0; 400]);
+                layer.apply_on(simd, of_pairs, Input::Floats(&values(90, 2)), 10, Epilogue::None, &mut scratch, Output::Floats(&mut [0.0; 400]));
                 (scratch.linear.pairs.capacity(), scratch.linear.rounded.capacity(), scratch.linear.wide.capacity())
             });
             assert_eq!(sizes[0], sizes[1], "{simd}");
@@ -537,6 +630,63 @@ mod tests {
     #[should_panic(expected = "does not multiply pairs")]
     fn pairs_need_their_instruction() {
         let layer = PackedLinear::new(&[1.0; 6], None, 2, 3, Precision::Bf16);
-        layer.apply_on(Simd::Portable, true, &[1.0; 3], 1, Epilogue::None, &mut Scratch::new(), &mut [0.0; 2]);
+        layer.apply_on(Simd::Portable, true, Input::Floats(&[1.0; 3]), 1, Epilogue::None, &mut Scratch::new(), Output::Floats(&mut [0.0; 2]));
+    }
+
+    #[test]
+    fn pairs_in_and_out_are_the_floats_rounded_outside() {
+        // One width is odd, and one has more steps than are done at once.
+        let shapes: &[(usize, usize, usize)] = if cfg!(miri) { &[(3, 5, 21)] } else { &[(13, 301, 75), (40, 64, 128), (7, 2 * DEPTH + 30, 67)] };
+        for &(rows, inp, out) in shapes {
+            let (x, w, b, residual) = (values(rows * inp, 1), values(out * inp, 2), values(out, 3), values(rows * out, 4));
+            let mut packed = vec![7; rows * pairs(inp)];
+            bf16::pack_rows(Simd::Portable, &x, inp, &mut packed);
+            let mut rounded = vec![0.0; x.len()];
+            bf16::round(Simd::Portable, &x, &mut rounded);
+            for precision in PRECISIONS {
+                let layer = PackedLinear::new(&w, Some(&b), out, inp, precision);
+                for path in paths(precision) {
+                    for epilogue in [Epilogue::None, Epilogue::Activation(Activation::GeluErf), Epilogue::Residual(&residual)] {
+                        let expected = run(&layer, path, &rounded, epilogue);
+                        let (mut y, mut scratch) = (vec![f32::NAN; rows * out], Scratch::new());
+                        layer.apply_on(path.0, path.1, Input::Pairs(&packed), rows, epilogue, &mut scratch, Output::Floats(&mut y));
+                        assert_eq!(bits(&y), bits(&expected), "{path:?} {precision:?} {inp} {out}");
+                        let (mut y, mut outside) = (vec![u32::MAX; rows * pairs(out)], vec![0; rows * pairs(out)]);
+                        layer.apply_on(path.0, path.1, Input::Pairs(&packed), rows, epilogue, &mut scratch, Output::Pairs(&mut y));
+                        // The instruction takes subnormal numbers for 0.
+                        let flushed = |value: &f32| if path.1 && value.is_subnormal() { 0.0f32.copysign(*value) } else { *value };
+                        bf16::pack_rows(Simd::Portable, &expected.iter().map(flushed).collect::<Vec<_>>(), out, &mut outside);
+                        assert_eq!(y, outside, "{path:?} {precision:?} {inp} {out}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_shapes_give_what_plain_rust_gives() {
+        let mut draw = crate::parallel::tests::dice(11);
+        for trial in 0..if cfg!(miri) { 4 } else { 200 } {
+            let (rows, inp, out) = if cfg!(miri) { (draw(4), draw(6), draw(40)) } else { (draw(30), draw(90), draw(150)) };
+            let precision = PRECISIONS[draw(2)];
+            let (x, w, b) = (values(rows * inp, trial), values(out * inp, trial + 1), values(out, trial + 2));
+            let layer = PackedLinear::new(&w, Some(&b), out, inp, precision);
+            let epilogue = [Epilogue::None, Epilogue::Activation(ACTIVATIONS[draw(4)])][draw(2)];
+            let on = |(simd, of_pairs)| {
+                let mut y = vec![f32::NAN; rows * out];
+                layer.apply_on(simd, of_pairs, Input::Floats(&x), rows, epilogue, &mut Scratch::new(), Output::Floats(&mut y));
+                y
+            };
+            let expected = on((Simd::Portable, false));
+            for path in paths(precision) {
+                assert!(distance(&on(path), &expected) < 1e-5, "{path:?} {precision:?} {rows} x {inp} x {out}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "y must be (rows, out)")]
+    fn an_output_of_floats_where_pairs_were_meant_is_refused() {
+        small().apply_between(Input::Floats(&[1.0; 3]), 1, Epilogue::None, &mut Scratch::new(), Output::Pairs(&mut [0; 2]));
     }
 }

@@ -54,6 +54,15 @@ pub(crate) mod tests {
         results.into_iter().next().expect("three results")
     }
 
+    /// Reproducible whole numbers below a limit, for shapes drawn at random.
+    pub(crate) fn dice(seed: u64) -> impl FnMut(usize) -> usize {
+        let mut state = seed;
+        move |limit| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        }
+    }
+
     /// Reproducible values between -1 and 1.
     pub(crate) fn values(length: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_769).wrapping_add(12_345);

@@ -9,6 +9,8 @@ use crate::packed_linear::Operands;
 pub struct Scratch {
     pub(crate) linear: Operands,
     pub(crate) attention: Buffers,
+    /// The context of a sequence before it is rounded.
+    pub(crate) context: Vec<f32>,
 }
 
 impl Scratch {

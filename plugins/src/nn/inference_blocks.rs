@@ -4,20 +4,25 @@
 //! next. The value of a token depends on its own sequence only, to the last bit: neither on the other sequences of the batch nor on how they are grouped.
 
 use std::cell::Cell;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
-use lmprobe_kernels::{Activation, AttentionShape, Epilogue, PackedLinear, Precision, Rows, Scratch, attention_probabilities, attention_rows, layer_norm};
+use lmprobe_kernels::{
+    Activation, AttentionShape, Epilogue, Input, Output, PackedLinear, Precision, Rows, Scratch, attention_probabilities, attention_rows, layer_norm_pairs,
+    layer_norm_rows, pairs, round_rows,
+};
 use rayon::prelude::*;
 
 use super::pair::Pair;
 use super::values::with;
 
-/// Tokens of a group: enough to make good use of each weight that is read, few enough for the second-level cache.
-const TOKENS_A_GROUP: usize = 384;
+/// About the most tokens of a group of more than one sequence: enough to make good use of each weight that is read, few enough for the second-level cache.
+const TOKENS_A_GROUP: usize = 256;
 
-/// Floats up to which the layer normalisation stays on its thread.
-const FLOATS_ON_ONE_THREAD: usize = 1 << 14;
+/// Tokens below which a group is not worth a thread: reading the weights takes as long as multiplying them.
+const LEAST_TOKENS: usize = 32;
 
 /// Where a block normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,80 +159,133 @@ impl InferenceBlocks {
         if hidden != self.shape.hidden || n_tokens != request.tokens.ids.len() {
             return Err(Error::Unsupported(format!("states of shape {:?} for {} tokens of width {}", x.dims(), request.tokens.ids.len(), self.shape.hidden)));
         }
-        let groups = groups(&request.tokens.offsets);
-        let outputs: Vec<GroupOutput> =
-            with(x, |x| Ok(groups.par_iter().with_max_len(1).map(|group| self.group(x, &request.tokens.offsets[group.start..=group.end], request)).collect()))?;
-        let stacked = |part: &dyn Fn(&GroupOutput) -> &[f32]| -> Result<Tensor> {
-            let mut values = Vec::with_capacity(n_tokens * hidden);
-            for output in &outputs {
-                values.extend_from_slice(part(output));
-            }
-            Ok(Tensor::from_vec(values, (n_tokens, hidden), &Device::Cpu)?)
+        let mut states: Vec<Vec<f32>> = request.layers.iter().map(|_| vec![0.0; n_tokens * hidden]).collect();
+        let mut last = vec![0.0; n_tokens * hidden];
+        let threads = rayon::current_num_threads();
+        let groups = cut(&request.tokens.offsets, self.token_cost(), threads);
+        let mut jobs = jobs(&groups, &request.tokens.offsets, hidden, &mut states, &mut last);
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.cost));
+        let queue = Mutex::new(jobs.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let worker = |x: &[f32]| -> Vec<(usize, GroupAttentions)> { std::iter::from_fn(next).map(|job| (job.index, self.group(x, job, request))).collect() };
+        let mut attentions: Vec<(usize, GroupAttentions)> =
+            with(x, |x| Ok((0..threads.min(groups.len())).into_par_iter().with_max_len(1).flat_map_iter(|_| worker(x)).collect()))?;
+        attentions.sort_by_key(|(index, _)| *index);
+
+        let tensor = |values| Tensor::from_vec(values, (n_tokens, hidden), &Device::Cpu);
+        let blocks = if request.attentions { 0..request.blocks } else { 0..0 };
+        let of_block = |block: usize| -> Result<Vec<Tensor>> {
+            let sequences = attentions.iter().flat_map(|(_, group)| &group[block]);
+            sequences.map(|(length, values)| Ok(Tensor::from_slice(values, (self.shape.heads, *length, *length), &Device::Cpu)?)).collect()
         };
-        let states = (0..request.layers.len()).map(|layer| stacked(&|output| &output.states[layer])).collect::<Result<_>>()?;
-        let last = stacked(&|output| &output.last)?;
-        let mut attentions = Vec::new();
-        if request.attentions {
-            for block in 0..request.blocks {
-                let sequences = outputs.iter().flat_map(|output| &output.attentions[block]);
-                let tensors = sequences.map(|(length, values)| Ok(Tensor::from_slice(values, (self.shape.heads, *length, *length), &Device::Cpu)?));
-                attentions.push(tensors.collect::<Result<Vec<_>>>()?);
-            }
-        }
-        Ok(BlockOutputs { states, attentions, last })
+        let attentions = blocks.map(of_block).collect::<Result<_>>()?;
+        Ok(BlockOutputs { states: states.into_iter().map(tensor).collect::<candle_core::Result<_>>()?, attentions, last: tensor(last)? })
     }
 
-    /// Runs a group of sequences, which are those between `offsets`.
-    fn group(&self, x: &[f32], offsets: &[usize], request: BlockRequest<'_>) -> GroupOutput {
+    /// The multiplications of a token that do not depend on its sequence, as a multiple of those with one token of its sequence.
+    fn token_cost(&self) -> usize {
+        let BlockShape { hidden, .. } = self.shape;
+        2 * hidden + self.blocks.first().map_or(0, |block| block.wide.out())
+    }
+
+    /// Runs a group of sequences through the blocks.
+    fn group(&self, x: &[f32], job: Job<'_>, request: BlockRequest<'_>) -> GroupAttentions {
         let hidden = self.shape.hidden;
+        let Job { offsets, mut states, last, .. } = job;
         let (first, end) = (offsets[0], offsets[offsets.len() - 1]);
         let local: Vec<usize> = offsets.iter().map(|offset| offset - first).collect();
         // Taken out for the time of the pass: whatever else this thread is given meanwhile finds an empty one.
         let mut buffers = BUFFERS.take();
-        let mut output = GroupOutput { states: vec![Vec::new(); request.layers.len()], attentions: Vec::new(), last: Vec::new() };
+        let mut attentions = Vec::new();
         buffers.x.clear();
         buffers.x.extend_from_slice(&x[first * hidden..end * hidden]);
+        if self.shape.norms == NormPlace::Behind && self.shape.precision == Precision::Bf16 {
+            // Later blocks find what the normalisation before them rounded.
+            round_rows(&buffers.x, hidden, sized(&mut buffers.normed.pairs, (end - first) * pairs(hidden)));
+        }
         for (index, block) in self.blocks.iter().take(request.blocks).enumerate() {
             if request.attentions {
-                output.attentions.push(Vec::new());
+                attentions.push(Vec::new());
             }
-            let probabilities = output.attentions.last_mut();
+            let probabilities = attentions.last_mut();
             match self.shape.norms {
                 NormPlace::Behind => block.normalise_behind(self.shape, &local, &mut buffers, probabilities),
                 NormPlace::Before => block.normalise_before(self.shape, &local, &mut buffers, probabilities),
             }
-            for (state, _) in output.states.iter_mut().zip(request.layers).filter(|(_, layer)| **layer == index + 1) {
-                state.extend_from_slice(&buffers.x);
+            for (state, _) in states.iter_mut().zip(request.layers).filter(|(_, layer)| **layer == index + 1) {
+                state.copy_from_slice(&buffers.x);
             }
         }
-        output.last.extend_from_slice(&buffers.x);
+        last.copy_from_slice(&buffers.x);
         BUFFERS.set(buffers);
-        output
+        attentions
     }
 }
 
-/// What one group gave.
-struct GroupOutput {
-    states: Vec<Vec<f32>>,
-    /// Of each block, for each sequence its length and probabilities.
-    attentions: Vec<Vec<(usize, Vec<f32>)>>,
-    last: Vec<f32>,
+/// Of each block, for each sequence of a group its length and probabilities; nothing if they are not wanted.
+type GroupAttentions = Vec<Vec<(usize, Vec<f32>)>>;
+
+/// Consecutive sequences that go through the blocks together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    sequences: Range<usize>,
+    cost: usize,
 }
 
-/// Ranges of sequences of about [`TOKENS_A_GROUP`] tokens, one sequence at least.
-fn groups(offsets: &[usize]) -> Vec<std::ops::Range<usize>> {
-    let n = offsets.len() - 1;
-    let mut groups = Vec::new();
-    let mut start = 0;
-    while start < n {
-        let mut end = start + 1;
-        while end < n && offsets[end + 1] - offsets[start] <= TOKENS_A_GROUP {
-            end += 1;
+/// A group and the rows that it is to write.
+struct Job<'a> {
+    index: usize,
+    cost: usize,
+    /// Of its sequences in the batch.
+    offsets: &'a [usize],
+    /// Its rows of each state that is wanted.
+    states: Vec<&'a mut [f32]>,
+    last: &'a mut [f32],
+}
+
+/// Cuts a batch into groups that cost about the same, of about [`TOKENS_A_GROUP`] tokens at most, and as many for each thread as for the others if there are
+/// enough tokens. How a batch is cut changes no value, so it may depend on the threads.
+fn cut(offsets: &[usize], token_cost: usize, threads: usize) -> Vec<Group> {
+    let cost = |ends: &[usize]| (ends[1] - ends[0]) * (token_cost + ends[1] - ends[0]);
+    let tokens = offsets[offsets.len() - 1];
+    let total: usize = offsets.windows(2).map(cost).sum();
+    let for_each_thread = tokens.div_ceil(TOKENS_A_GROUP).div_ceil(threads);
+    let wanted = (for_each_thread * threads).min(tokens / LEAST_TOKENS).max(1);
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut before, mut last_share) = (0, None);
+    for (index, ends) in offsets.windows(2).enumerate() {
+        let own = cost(ends);
+        // The share of the whole work in which the middle of the sequence falls.
+        let share = ((2 * before + own) * wanted).checked_div(2 * total);
+        match groups.last_mut() {
+            Some(group) if share == last_share => {
+                group.sequences.end = index + 1;
+                group.cost += own;
+            }
+            _ => groups.push(Group { sequences: index..index + 1, cost: own }),
         }
-        groups.push(start..end);
-        start = end;
+        last_share = share;
+        before += own;
     }
     groups
+}
+
+/// Gives each group its rows of the results.
+fn jobs<'a>(groups: &[Group], offsets: &'a [usize], hidden: usize, states: &'a mut [Vec<f32>], last: &'a mut [f32]) -> Vec<Job<'a>> {
+    let mut rest: Vec<&mut [f32]> = states.iter_mut().map(Vec::as_mut_slice).chain([last]).collect();
+    let job = |(index, group): (usize, &Group)| {
+        let offsets = &offsets[group.sequences.start..=group.sequences.end];
+        let length = (offsets[offsets.len() - 1] - offsets[0]) * hidden;
+        let mut states = Vec::with_capacity(rest.len());
+        for result in &mut rest {
+            let (own, others) = std::mem::take(result).split_at_mut(length);
+            *result = others;
+            states.push(own);
+        }
+        let last = states.pop().expect("the rows of the last block");
+        Job { index, cost: group.cost, offsets, states, last }
+    };
+    groups.iter().enumerate().map(job).collect()
 }
 
 /// What a thread keeps between groups.
@@ -235,11 +293,12 @@ fn groups(offsets: &[usize]) -> Vec<std::ops::Range<usize>> {
 struct Buffers {
     /// The residual stream, `(tokens, hidden)`.
     x: Vec<f32>,
-    normed: Vec<f32>,
+    /// What the normalisation gave; with norms behind, which leave it in the residual stream too, only if it is rounded.
+    normed: LayerInput,
     /// Queries, keys and values side by side, `(tokens, 3 hidden)`.
     projected: Vec<f32>,
-    context: Vec<f32>,
-    wide: Vec<f32>,
+    context: LayerInput,
+    wide: LayerInput,
     sum: Vec<f32>,
     scratch: Scratch,
 }
@@ -248,9 +307,33 @@ thread_local! {
     static BUFFERS: Cell<Buffers> = Cell::default();
 }
 
+/// Rows on their way to a linear layer, in the form its precision asks for: whoever makes them rounds them, while they are in the cache.
+#[derive(Default)]
+struct LayerInput {
+    floats: Vec<f32>,
+    pairs: Vec<u32>,
+}
+
+impl LayerInput {
+    fn output(&mut self, precision: Precision, rows: usize, width: usize) -> Output<'_> {
+        match precision {
+            Precision::F32 => Output::Floats(sized(&mut self.floats, rows * width)),
+            Precision::Bf16 => Output::Pairs(sized(&mut self.pairs, rows * pairs(width))),
+        }
+    }
+
+    /// What was last written to `output`.
+    fn input(&self, precision: Precision) -> Input<'_> {
+        match precision {
+            Precision::F32 => Input::Floats(&self.floats),
+            Precision::Bf16 => Input::Pairs(&self.pairs),
+        }
+    }
+}
+
 /// A buffer of this length; what it held does not matter.
-fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    buffer.resize(length, 0.0);
+fn sized<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
+    buffer.resize(length, T::default());
     buffer
 }
 
@@ -259,12 +342,22 @@ impl Norm {
         Ok(Self { gain: pair.weight.to_vec1()?, bias: pair.bias.to_vec1()? })
     }
 
-    /// Normalises rows on this thread.
-    fn apply(&self, x: &[f32], eps: f32, y: &mut [f32]) {
-        let width = self.gain.len();
-        let piece = (FLOATS_ON_ONE_THREAD / width.max(1)).max(1) * width;
-        for (x, y) in x.chunks(piece).zip(y.chunks_mut(piece)) {
-            layer_norm(x, &self.gain, &self.bias, eps, y);
+    /// Normalises rows into the residual stream, and for a layer that reads rounded rows into `normed` too.
+    fn behind(&self, sum: &[f32], shape: BlockShape, x: &mut [f32], normed: &mut LayerInput) {
+        match shape.precision {
+            Precision::F32 => layer_norm_rows(sum, &self.gain, &self.bias, shape.eps, x),
+            Precision::Bf16 => {
+                let packed = sized(&mut normed.pairs, sum.len() / shape.hidden * pairs(shape.hidden));
+                layer_norm_pairs(sum, &self.gain, &self.bias, shape.eps, Some(x), packed);
+            }
+        }
+    }
+
+    /// Normalises rows for the next layer.
+    fn before(&self, x: &[f32], shape: BlockShape, normed: &mut LayerInput) {
+        match normed.output(shape.precision, x.len() / shape.hidden, shape.hidden) {
+            Output::Floats(y) => layer_norm_rows(x, &self.gain, &self.bias, shape.eps, y),
+            Output::Pairs(packed) => layer_norm_pairs(x, &self.gain, &self.bias, shape.eps, None, packed),
         }
     }
 }
@@ -290,44 +383,50 @@ impl InferenceBlock {
 
     /// `x` to `norm(x + attention(x))` to `norm(x + feed-forward(x))`.
     fn normalise_behind(&self, shape: BlockShape, offsets: &[usize], buffers: &mut Buffers, probabilities: Option<&mut Vec<(usize, Vec<f32>)>>) {
-        let Buffers { x, projected, context, wide, sum, scratch, .. } = buffers;
-        let length = x.len();
-        self.attend(shape, offsets, x, (projected, context, scratch), probabilities);
-        let rows = length / shape.hidden;
-        self.attention_output.apply(context, rows, Epilogue::Residual(x), scratch, sized(sum, length));
-        self.attention_norm.apply(sum, shape.eps, x);
-        self.wide.apply(x, rows, Epilogue::Activation(shape.activation), scratch, sized(wide, rows * self.wide.out()));
-        self.narrow.apply(wide, rows, Epilogue::Residual(x), scratch, sized(sum, length));
-        self.feed_forward_norm.apply(sum, shape.eps, x);
+        let Buffers { x, normed, projected, context, wide, sum, scratch } = buffers;
+        let (rows, precision) = (x.len() / shape.hidden, shape.precision);
+        macro_rules! normed {
+            () => {
+                match precision {
+                    Precision::F32 => Input::Floats(x),
+                    Precision::Bf16 => normed.input(precision),
+                }
+            };
+        }
+        self.attend(shape, offsets, normed!(), (projected, context, scratch), probabilities);
+        self.attention_output.apply_between(context.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sized(sum, x.len())));
+        self.attention_norm.behind(sum, shape, x, normed);
+        self.wide.apply_between(normed!(), rows, Epilogue::Activation(shape.activation), scratch, wide.output(precision, rows, self.wide.out()));
+        self.narrow.apply_between(wide.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sum));
+        self.feed_forward_norm.behind(sum, shape, x, normed);
     }
 
     /// `x` to `x + attention(norm(x))` to `x + feed-forward(norm(x))`.
     fn normalise_before(&self, shape: BlockShape, offsets: &[usize], buffers: &mut Buffers, probabilities: Option<&mut Vec<(usize, Vec<f32>)>>) {
         let Buffers { x, normed, projected, context, wide, sum, scratch } = buffers;
-        let length = x.len();
-        self.attention_norm.apply(x, shape.eps, sized(normed, length));
-        self.attend(shape, offsets, normed, (projected, context, scratch), probabilities);
-        let rows = length / shape.hidden;
-        self.attention_output.apply(context, rows, Epilogue::Residual(x), scratch, sized(sum, length));
+        let (rows, precision) = (x.len() / shape.hidden, shape.precision);
+        self.attention_norm.before(x, shape, normed);
+        self.attend(shape, offsets, normed.input(precision), (projected, context, scratch), probabilities);
+        self.attention_output.apply_between(context.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sized(sum, x.len())));
         std::mem::swap(x, sum);
-        self.feed_forward_norm.apply(x, shape.eps, normed);
-        self.wide.apply(normed, rows, Epilogue::Activation(shape.activation), scratch, sized(wide, rows * self.wide.out()));
-        self.narrow.apply(wide, rows, Epilogue::Residual(x), scratch, sized(sum, length));
+        self.feed_forward_norm.before(x, shape, normed);
+        self.wide.apply_between(normed.input(precision), rows, Epilogue::Activation(shape.activation), scratch, wide.output(precision, rows, self.wide.out()));
+        self.narrow.apply_between(wide.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sum));
         std::mem::swap(x, sum);
     }
 
-    /// The context of each token, into the second of `into`.
+    /// The context of each token, into `context`.
     fn attend(
         &self,
         shape: BlockShape,
         offsets: &[usize],
-        x: &[f32],
-        (projected, context, scratch): (&mut Vec<f32>, &mut Vec<f32>, &mut Scratch),
+        x: Input<'_>,
+        (projected, context, scratch): (&mut Vec<f32>, &mut LayerInput, &mut Scratch),
         probabilities: Option<&mut Vec<(usize, Vec<f32>)>>,
     ) {
-        let BlockShape { hidden, heads, causal, .. } = shape;
-        let rows = x.len() / hidden;
-        self.projections.apply(x, rows, Epilogue::None, scratch, sized(projected, rows * 3 * hidden));
+        let BlockShape { hidden, heads, causal, precision, .. } = shape;
+        let rows = offsets[offsets.len() - 1];
+        self.projections.apply_between(x, rows, Epilogue::None, scratch, Output::Floats(sized(projected, rows * 3 * hidden)));
         let head_dim = hidden / heads;
         #[expect(clippy::cast_precision_loss, reason = "a head has a few dozen dimensions")]
         let scale = 1.0 / (head_dim as f32).sqrt();
@@ -338,6 +437,72 @@ impl InferenceBlock {
             probabilities.extend(offsets.windows(2).map(|ends| ends[1] - ends[0]).zip(blocks));
         }
         let part = |n: usize| Rows { values: projected.get(n * hidden..).unwrap_or_default(), stride: 3 * hidden };
-        attention_rows(part(0), part(1), part(2), attention, scratch, sized(context, rows * hidden));
+        attention_rows(part(0), part(1), part(2), attention, scratch, context.output(precision, rows, hidden));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offsets(lengths: &[usize]) -> Vec<usize> {
+        let mut offsets = vec![0];
+        offsets.extend(lengths.iter().scan(0, |sum, length| {
+            *sum += length;
+            Some(*sum)
+        }));
+        offsets
+    }
+
+    /// Every sequence is in one group, in its order, and the costs are those of the sequences.
+    fn checked(lengths: &[usize], threads: usize) -> Vec<Group> {
+        let groups = cut(&offsets(lengths), 1000, threads);
+        let mut next = 0;
+        for group in &groups {
+            assert!(group.sequences.start == next && !group.sequences.is_empty(), "{groups:?}");
+            assert_eq!(group.cost, lengths[group.sequences.clone()].iter().map(|length| length * (1000 + length)).sum::<usize>());
+            next = group.sequences.end;
+        }
+        assert_eq!(next, lengths.len());
+        groups
+    }
+
+    #[test]
+    fn a_thousand_tokens_keep_every_thread_busy_to_the_end() {
+        let lengths: Vec<usize> = (0..33).map(|index| 15 + 7 * index % 31).collect();
+        for threads in [1, 2, 3, 4, 8] {
+            let groups = checked(&lengths, threads);
+            assert_eq!(groups.len() % threads, 0, "{threads}");
+            let costs = || groups.iter().map(|group| group.cost);
+            let (least, most) = (costs().min().expect("a group"), costs().max().expect("a group"));
+            assert!(most - least <= 2 * 45 * 1045, "{threads} {groups:?}");
+        }
+    }
+
+    #[test]
+    fn groups_of_short_sequences_stay_near_their_limit() {
+        let lengths = vec![30; 1000];
+        for threads in [1, 2, 7] {
+            assert!(checked(&lengths, threads).iter().all(|group| group.sequences.len() * 30 <= TOKENS_A_GROUP + 30));
+        }
+    }
+
+    #[test]
+    fn a_few_tokens_are_not_scattered() {
+        assert_eq!(checked(&[3, 4, 5], 8).len(), 1);
+        assert_eq!(checked(&[512], 8).len(), 1);
+    }
+
+    #[test]
+    fn a_long_sequence_leaves_the_others_to_other_threads() {
+        let groups = checked(&[500, 100, 100, 100, 100, 100], 2);
+        assert!(groups.len() >= 2 && groups[0].sequences == (0..1), "{groups:?}");
+    }
+
+    #[test]
+    fn sequences_without_tokens_are_in_groups_too() {
+        assert_eq!(checked(&[0, 0], 2).len(), 1);
+        assert_eq!(checked(&[0, 40, 0, 40, 0], 2).iter().map(|group| group.sequences.len()).sum::<usize>(), 5);
+        assert!(checked(&[], 2).is_empty());
     }
 }

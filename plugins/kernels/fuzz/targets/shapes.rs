@@ -5,9 +5,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use lmprobe_kernels::{
-    Activation, AttentionShape, Dropout, Epilogue, PackedLinear, Precision, Rows, Scratch, Simd, activation, activation_grad, attention, attention_grad,
-    attention_probabilities, attention_rows, dropout, gather_rows, layer_norm, layer_norm_grad, linear, linear_grad_input, linear_grad_weight, log_softmax,
-    log_softmax_grad, scatter_add_rows, select_simd, sum_rows,
+    Activation, AttentionShape, Dropout, Epilogue, Output, PackedLinear, Precision, Rows, Scratch, Simd, activation, activation_grad, attention,
+    attention_grad, attention_probabilities, attention_rows, dropout, gather_rows, layer_norm, layer_norm_grad, linear, linear_grad_input, linear_grad_weight,
+    log_softmax, log_softmax_grad, scatter_add_rows, select_simd, sum_rows,
 };
 
 #[derive(Debug, arbitrary::Arbitrary)]
@@ -66,7 +66,7 @@ fn attention_kernels(input: &Input, results: &mut Vec<Vec<f32>>) {
     let (q, k, v, dout) = (part(0), part(1), part(2), values(tokens * width, 6));
     let strided = |n: usize| Rows { values: merged.get(n * width..).unwrap_or_default(), stride: 3 * width };
     let mut context = vec![9.0; tokens * width];
-    attention_rows(strided(0), strided(1), strided(2), shape, &mut Scratch::new(), &mut context);
+    attention_rows(strided(0), strided(1), strided(2), shape, &mut Scratch::new(), Output::Floats(&mut context));
     results.push(context.clone());
     let dropped = Dropout { p: 0.25, seed: u64::from(input.seed), stream: 1 };
     for dropout in [None, Some(dropped)] {
