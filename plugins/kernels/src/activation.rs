@@ -37,6 +37,11 @@ fn gelu_erf<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     // Both sides differ from the rectifier by `|x|` times the tail, which loses no digits where 1 + erf would.
     let a = magnitude(lanes, x);
     let (tail, _) = normal_tail(lanes, a);
+    gelu_erf_of_tail(lanes, x, a, tail)
+}
+
+#[inline(always)]
+fn gelu_erf_of_tail<L: Lanes>(lanes: L, x: L::Vector, a: L::Vector, tail: L::Vector) -> L::Vector {
     lanes.sub_mul(lanes.max(lanes.zero(), x), a, tail)
 }
 
@@ -45,6 +50,11 @@ fn gelu_erf<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
 fn gelu_erf_slope<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     let a = magnitude(lanes, x);
     let (tail, power) = normal_tail(lanes, a);
+    gelu_erf_slope_of_tail(lanes, x, a, tail, power)
+}
+
+#[inline(always)]
+fn gelu_erf_slope_of_tail<L: Lanes>(lanes: L, x: L::Vector, a: L::Vector, tail: L::Vector, power: L::Vector) -> L::Vector {
     // On the left it is `tail - a density`, on the right 1 less that.
     let left = lanes.sub_mul(tail, lanes.mul(a, lanes.splat(DENSITY)), power);
     let one_less_twice = lanes.sub_mul(lanes.splat(1.0), lanes.splat(2.0), left);
@@ -98,7 +108,7 @@ kernel! {
 }
 
 kernel! {
-    fn backward<L>(lanes, kind: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    pub(crate) fn backward<L>(lanes, kind: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         macro_rules! map {
             ($x:ident, $dy:ident => $dx:expr) => {
                 for start in (0..dx.len()).step_by(L::WIDTH) {
@@ -115,6 +125,35 @@ kernel! {
             Activation::Tanh => map!(x, dy => {
                 let y = tanh(lanes, x);
                 lanes.mul(dy, lanes.sub_mul(lanes.splat(1.0), y, y))
+            }),
+        }
+    }
+}
+
+kernel! {
+    /// The activation and `dy` times its slope, which share most of their work.
+    pub(crate) fn both<L>(lanes, kind: Activation, x: &[f32], y: &mut [f32], dy: &mut [f32]) {
+        macro_rules! map {
+            ($x:ident => $pair:expr) => {
+                for start in (0..dy.len()).step_by(L::WIDTH) {
+                    let $x = lanes.load(&x[start..]);
+                    let (value, slope) = $pair;
+                    lanes.store(value, &mut y[start..]);
+                    lanes.store(lanes.mul(lanes.load(&dy[start..]), slope), &mut dy[start..]);
+                }
+            };
+        }
+        match kind {
+            Activation::GeluErf => map!(x => {
+                let a = magnitude(lanes, x);
+                let (tail, power) = normal_tail(lanes, a);
+                (gelu_erf_of_tail(lanes, x, a, tail), gelu_erf_slope_of_tail(lanes, x, a, tail, power))
+            }),
+            Activation::GeluTanh => map!(x => (gelu_tanh(lanes, x), gelu_tanh_slope(lanes, x))),
+            Activation::Relu => map!(x => (lanes.max(lanes.zero(), x), lanes.where_positive(x, lanes.splat(1.0)))),
+            Activation::Tanh => map!(x => {
+                let y = tanh(lanes, x);
+                (y, lanes.sub_mul(lanes.splat(1.0), y, y))
             }),
         }
     }

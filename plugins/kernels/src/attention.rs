@@ -1,6 +1,9 @@
 //! Self-attention over packed sequences of any lengths, and its gradient.
 
+mod training;
+
 use rayon::prelude::*;
+pub use training::{AttentionDropout, attention_merged, attention_merged_grad};
 
 use crate::bf16::{pack_rows, pairs};
 use crate::dropout::{Dropout, GROUP, mask as mask_block};
@@ -216,7 +219,7 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn check(self, name: &str, tokens: usize, width: usize) {
+    pub(crate) fn check(self, name: &str, tokens: usize, width: usize) {
         let Rows { values, stride } = self;
         assert!(stride >= width, "the stride of {name} must be at least heads * head_dim: {stride} is less than {width}");
         // A stride that makes this overflow would pass for a small one.
@@ -379,6 +382,7 @@ pub(crate) struct Buffers {
     q_rows: Vec<f32>,
     dout_rows: Vec<f32>,
     k_rows: Vec<f32>,
+    v_rows: Vec<f32>,
     probabilities: Vec<f32>,
     dropped: Vec<f32>,
     dscores: Vec<f32>,

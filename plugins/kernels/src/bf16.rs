@@ -12,6 +12,12 @@ fn rounded(value: f32) -> u32 {
     (if value.is_nan() { bits | 0x0040_0000 } else { nearest }) & 0xffff_0000
 }
 
+/// The nearest bfloat16 as `f32`.
+#[inline(always)]
+pub(crate) fn nearest(value: f32) -> f32 {
+    f32::from_bits(rounded(value))
+}
+
 /// Two numbers, rounded.
 #[inline(always)]
 pub(crate) fn pair(first: f32, second: f32) -> u32 {

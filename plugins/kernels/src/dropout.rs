@@ -98,6 +98,33 @@ kernel! {
     }
 }
 
+kernel! {
+    /// Dropout in place of elements that begin at the element `skip` of a group.
+    fn apply_in_place<L>(lanes, d: Dropout, group: u64, skip: usize, y: &mut [f32]) {
+        let (threshold, scale) = (d.threshold(), d.scale());
+        let (head, rest) = y.split_at_mut(y.len().min(GROUP - skip));
+        for (index, y) in std::iter::once(head).chain(rest.chunks_mut(GROUP)).enumerate() {
+            let factors = factors(d, group + index as u64, threshold, scale);
+            let factors = &factors[if index == 0 { skip } else { 0 }..];
+            for start in (0..y.len()).step_by(L::WIDTH) {
+                lanes.store(lanes.mul(lanes.load(&y[start..]), lanes.load(&factors[start..])), &mut y[start..]);
+            }
+        }
+    }
+}
+
+/// [`dropout`] in place, of the elements of a larger slice from `first` on, on this thread.
+///
+/// # Panics
+///
+/// The probability is not at least 0 and less than 1.
+pub fn dropout_rows(d: Dropout, first: usize, y: &mut [f32]) {
+    d.check();
+    if d.p > 0.0 {
+        apply_in_place(simd(), d, (first / GROUP) as u64, first % GROUP, y);
+    }
+}
+
 /// Sets elements of `x` to 0 with probability `d.p` and multiplies the others by `1 / (1 - d.p)`.
 ///
 /// It is its own gradient: the same call on `dy` gives `dx`.
@@ -173,6 +200,26 @@ mod tests {
     #[test]
     fn a_longer_input_begins_with_the_same_mask() {
         assert_eq!(kept(D, 100_000)[..777], kept(D, 777));
+    }
+
+    #[test]
+    fn pieces_of_any_length_get_their_part_of_the_mask() {
+        let x = values(1000, 1);
+        let mut whole = vec![9.0; 1000];
+        dropout(&x, D, &mut whole);
+        for lengths in [[1, 63, 64], [5, 100, 130], [64, 128, 1]] {
+            let mut y = x.clone();
+            let mut first = 0;
+            for length in lengths.into_iter().cycle() {
+                let end = (first + length).min(y.len());
+                dropout_rows(D, first, &mut y[first..end]);
+                first = end;
+                if first == y.len() {
+                    break;
+                }
+            }
+            assert_eq!(y, whole, "{lengths:?}");
+        }
     }
 
     #[test]

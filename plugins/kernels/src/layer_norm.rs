@@ -42,7 +42,8 @@ fn normalised<L: Lanes>(lanes: L, [x, gain, bias]: [&[f32]; 3], mean: L::Vector,
 }
 
 kernel! {
-    fn forward<L>(lanes, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    /// Overwrites `y`.
+    pub(crate) fn forward<L>(lanes, x: &[f32], gain: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let width = gain.len();
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
             let (mean, scale) = statistics(lanes, x, eps);
@@ -79,7 +80,7 @@ kernel! {
 
 kernel! {
     /// Overwrites `dx` and adds into `dgain` and `dbias`.
-    fn backward<L>(
+    pub(crate) fn backward<L>(
         lanes,
         x: &[f32],
         gain: &[f32],

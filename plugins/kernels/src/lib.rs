@@ -8,7 +8,8 @@
 //!   the order of their index.
 //! - Results differ between instruction sets ([`Simd`]) and processors in the last bits only.
 //! - Outputs are overwritten, except by [`scatter_add_rows`], which says so.
-//! - [`PackedLinear`], [`attention_rows`] and [`layer_norm_rows`] run on the calling thread, for callers that give each thread rows of its own.
+//! - [`PackedLinear`], [`attention_rows`], [`attention_merged`], [`layer_norm_rows`] and what takes rows of a training run on the calling thread, for callers that give each
+//!   thread rows of its own.
 //!   They allocate nothing once their [`Scratch`] has grown, and a row does not depend on the others of the call.
 //! - This crate knows nothing of models, tensors or graphs.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
@@ -41,11 +42,16 @@ mod parallel;
 mod scratch;
 mod simd;
 mod softmax;
+mod training_rows;
+mod weight_gradient;
+mod weight_panels;
 
 pub use activation::{Activation, activation, activation_grad};
-pub use attention::{AttentionShape, Rows, attention, attention_grad, attention_probabilities, attention_rows};
+pub use attention::{
+    AttentionDropout, AttentionShape, Rows, attention, attention_grad, attention_merged, attention_merged_grad, attention_probabilities, attention_rows,
+};
 pub use bf16::{pairs, round_rows};
-pub use dropout::{Dropout, dropout};
+pub use dropout::{Dropout, dropout, dropout_rows};
 pub use embedding::{gather_rows, scatter_add_rows};
 pub use layer_norm::{layer_norm, layer_norm_grad, layer_norm_pairs, layer_norm_rows};
 pub use linear::{linear, linear_grad_input, linear_grad_weight, matmul_transposed, sum_rows};
@@ -53,3 +59,6 @@ pub use packed_linear::{Epilogue, Input, Output, PackedLinear, Precision};
 pub use scratch::Scratch;
 pub use simd::{Simd, select_simd, simd, simd_from_environment};
 pub use softmax::{log_softmax, log_softmax_grad};
+pub use training_rows::{Norm, activate_rows, activate_rows_grad, add_into, add_rows_into};
+pub use weight_gradient::{InputPanels, OutputStrips, STRIP, weight_gradient};
+pub use weight_panels::WeightPanels;

@@ -121,7 +121,7 @@ pub fn matmul_transposed(a: &[f32], b: &[f32], m: usize, n: usize, k: usize, c: 
 
 kernel! {
     /// Adds the rows of `dy` into `total`.
-    fn add_rows<L>(lanes, dy: &[f32], total: &mut [f32]) {
+    pub(crate) fn add_rows<L>(lanes, dy: &[f32], total: &mut [f32]) {
         let width = total.len();
         for row in dy.chunks_exact(width) {
             for start in (0..width).step_by(L::WIDTH) {

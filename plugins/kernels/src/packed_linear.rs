@@ -89,7 +89,7 @@ pub(crate) struct Operands {
     pairs: Vec<u32>,
     rounded: Vec<f32>,
     wide: Vec<Line<f32>>,
-    sums: Vec<Sums>,
+    pub(crate) sums: Vec<Sums>,
 }
 
 /// Groups of panels of sixteen rows of the weight matrix, side by side.

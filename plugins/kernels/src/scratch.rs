@@ -2,6 +2,7 @@
 
 use crate::attention::Buffers;
 use crate::packed_linear::Operands;
+use crate::weight_panels::Rounded;
 
 /// What the single-threaded kernels need beside their arguments. A thread has one, passes it to every call, and after
 /// the first calls of each size nothing is allocated any more. What it holds between calls has no meaning.
@@ -11,6 +12,7 @@ pub struct Scratch {
     pub(crate) attention: Buffers,
     /// The context of a sequence before it is rounded.
     pub(crate) context: Vec<f32>,
+    pub(crate) rounded: Rounded,
 }
 
 impl Scratch {

@@ -47,7 +47,8 @@ depends on it.
 
 `dtype: bf16` rounds inputs and weights of the linear layers inside the blocks to bfloat16, which has 8 significant bits; sums and everything else stay `f32`. It
 saves time where the processor multiplies bfloat16 itself (`lmprobe doctor` says so); `auto` takes it there and `f32` elsewhere. Report numbers
-in `f32`, the default. What `auto` came to is in the manifest and part of every job's identity, so results are never shared between the two. Training is in `f32`.
+in `f32`, the default. What `auto` came to is in the manifest and part of every job's identity, so results are never shared between the two. Training
+rounds the same inputs, the weights and the gradients that are multiplied; the weights that are updated stay `f32`.
 
 `device: cuda` or `metal` runs the network on a graphics processor, in `f32`, in a program built with that feature (`cargo install --path . --features cuda`). Numbers
 differ from those of the CPU in their last bits, may depend on the batch there, and a training there need not repeat to the last bit.

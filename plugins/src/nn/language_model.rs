@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 use lmprobe_core::train::Gradients;
@@ -10,6 +10,7 @@ use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Result, See
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Blueprint, NetworkConfig, Parts, TensorSpec};
+use super::gradient_sink::GradientSink;
 use super::model_source::{transpose, write_config, write_tensors};
 use super::post_norm::PostNorm;
 use super::pre_norm::PreNorm;
@@ -22,10 +23,16 @@ pub(super) enum Network {
 }
 
 impl Network {
-    pub(super) fn new(blueprint: &Blueprint, parts: Parts, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+    pub(super) fn new(
+        blueprint: &Blueprint,
+        parts: Parts,
+        precision: Precision,
+        tensors: &BTreeMap<String, Tensor>,
+        sink: Option<&GradientSink>,
+    ) -> Result<Self> {
         Ok(match &blueprint.network {
-            NetworkConfig::PostNorm(config) => Self::PostNorm(PostNorm::new(config, parts, blueprint.tied, tensors)?),
-            NetworkConfig::PreNorm(config) => Self::PreNorm(PreNorm::new(config, parts, blueprint.tied, tensors)?),
+            NetworkConfig::PostNorm(config) => Self::PostNorm(PostNorm::new(config, parts, blueprint.tied, precision, tensors, sink)?),
+            NetworkConfig::PreNorm(config) => Self::PreNorm(PreNorm::new(config, parts, blueprint.tied, precision, tensors, sink)?),
         })
     }
 
@@ -70,7 +77,7 @@ pub(super) struct Training {
     /// The network on the variables, which share their storage with the network for inference: its outputs carry the graph.
     pub(super) tracked: Network,
     pub(super) variables: Vec<Variable>,
-    pub(super) gradients: Mutex<Gradients>,
+    pub(super) gradients: Arc<Mutex<Gradients>>,
 }
 
 impl LanguageModel {

@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use candle_core::{Device, Tensor, Var};
 use lmprobe_checkpoints::{Checkpoint, Format};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::train::Gradients;
-use lmprobe_core::{Dtype, Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
+use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
 use rayon::prelude::*;
 
 use super::blueprint::{Blueprint, Draw, Family, NetworkConfig, Parts, TensorSpec};
 use super::compute::{Compute, Processor};
+use super::gradient_sink::GradientSink;
 use super::language_model::{LanguageModel, Network, Training};
 use super::pre_norm::FinalNorm;
 use super::tensorflow_names;
@@ -259,14 +258,8 @@ impl EncoderSource for ModelSource {
 
     fn load(&self, seed: Seed) -> Result<Box<dyn Encoder>> {
         self.check()?;
-        let Compute { dtype, device } = self.options.compute;
-        if dtype != Dtype::F32 {
-            return Err(Error::Unsupported(format!(
-                "encoder `{}` with `dtype: {dtype}` cannot be trained; train it with `dtype: f32`, and leave `{dtype}` to encoders that are only asked",
-                self.family.id
-            )));
-        }
-        let device = device.open()?;
+        let precision = self.options.compute.precision();
+        let device = self.options.compute.device.open()?;
         let specs = self.blueprint.tensors(self.parts);
         let weights: Vec<Var> = specs.par_iter().map(|spec| self.weight(spec, seed, &device)).collect::<Result<_>>()?;
         let (mut tracked, mut detached) = (BTreeMap::new(), BTreeMap::new());
@@ -276,16 +269,17 @@ impl EncoderSource for ModelSource {
             detached.insert(spec.name.clone(), var.as_detached_tensor());
             variables.push(Variable { name: spec.name.clone(), is_bias_or_norm: spec.is_bias_or_norm(), var });
         }
+        let sink = GradientSink::new(&variables);
         let mut info = self.info.clone();
         info.warnings.extend(self.ignored_decoder(&detached[self.blueprint.files.word])?);
         Ok(Box::new(LanguageModel {
             info,
             config_path: self.config_path.clone(),
             tokenizer: TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?,
-            network: Network::new(&self.blueprint, self.parts, &detached)?,
+            network: Network::new(&self.blueprint, self.parts, precision, &detached, None)?,
             training: Some(Training {
-                tracked: Network::new(&self.blueprint, self.parts, &tracked)?,
-                gradients: Mutex::new(Gradients::new(&variables)),
+                tracked: Network::new(&self.blueprint, self.parts, precision, &tracked, Some(&sink))?,
+                gradients: sink.gradients().clone(),
                 variables,
             }),
             blueprint: self.blueprint.clone(),
@@ -316,7 +310,7 @@ impl EncoderSource for ModelSource {
         let network = if packs {
             Network::packed(&self.blueprint, self.parts, self.options.compute.precision(), &tensors, &read)?
         } else {
-            Network::new(&self.blueprint, self.parts, &tensors)?
+            Network::new(&self.blueprint, self.parts, self.options.compute.precision(), &tensors, None)?
         };
         let tokenizer = TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?;
         let (config_path, blueprint) = (self.config_path.clone(), self.blueprint.clone());

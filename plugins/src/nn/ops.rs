@@ -11,6 +11,7 @@ use lmprobe_kernels as kernels;
 pub use lmprobe_kernels::{Activation, Dropout};
 
 use super::composed;
+use super::gradient_sink::GradientSlot;
 use super::values::{like, owned, slice, width, with};
 
 /// `x (rows, in)` times the transpose of `weight (out, in)` plus `bias (out)`: `(rows, out)`.
@@ -51,6 +52,14 @@ pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
 /// # Errors
 /// If an index is not a row.
 pub fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    gather_into(table, indices, None)
+}
+
+/// The same for a table that is a variable: of its gradient only the rows that were read go to where it is summed, and nothing goes on the tape.
+///
+/// # Errors
+/// If an index is not a row.
+pub fn gather_into(table: &Tensor, indices: &[u32], slot: Option<&GradientSlot>) -> Result<Tensor> {
     let rows = table.dim(0)?;
     if let Some(index) = indices.iter().find(|&&index| index as usize >= rows) {
         candle_core::bail!("row {index} of a table of {rows} rows");
@@ -58,7 +67,7 @@ pub fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
     if !table.device().is_cpu() {
         return composed::gather(table, indices);
     }
-    table.apply_op1(Gather(indices.into()))
+    table.apply_op1(Gather { indices: indices.into(), slot: slot.cloned() })
 }
 
 /// Seeded dropout. `None`, or a rate of 0, returns `x`.
@@ -265,7 +274,10 @@ impl CustomOp1 for Activate {
     }
 }
 
-struct Gather(Arc<[u32]>);
+struct Gather {
+    indices: Arc<[u32]>,
+    slot: Option<GradientSlot>,
+}
 
 impl CustomOp1 for Gather {
     fn name(&self) -> &'static str {
@@ -274,16 +286,23 @@ impl CustomOp1 for Gather {
 
     fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let width = width(layout)?;
-        let mut y = vec![0.0; self.0.len() * width];
-        kernels::gather_rows(slice(table, layout)?, width, &self.0, &mut y);
-        Ok(owned(y, (self.0.len(), width)))
+        let mut y = vec![0.0; self.indices.len() * width];
+        kernels::gather_rows(slice(table, layout)?, width, &self.indices, &mut y);
+        Ok(owned(y, (self.indices.len(), width)))
     }
 
     fn bwd(&self, table: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (_, width) = table.dims2()?;
+        if let Some(slot) = &self.slot {
+            with(dy, |dy| {
+                slot.lock().add_rows(slot.index, &self.indices, dy);
+                Ok(())
+            })?;
+            return Ok(None);
+        }
         let mut dtable = vec![0.0; table.elem_count()];
         with(dy, |dy| {
-            kernels::scatter_add_rows(dy, width, &self.0, &mut dtable);
+            kernels::scatter_add_rows(dy, width, &self.indices, &mut dtable);
             Ok(())
         })?;
         Ok(Some(like(dtable, table)?))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use lmprobe_core::{Error, Result};
 
+use super::gradient_sink::{GradientSink, GradientSlot};
 use super::ops;
 
 /// Weight and bias of a linear map or a layer normalisation.
@@ -30,6 +31,32 @@ impl Pair {
     /// If the shapes do not fit.
     pub fn norm(&self, x: &Tensor, eps: f32) -> Result<Tensor> {
         Ok(ops::layer_norm(x, &self.weight, &self.bias, eps)?)
+    }
+}
+
+/// A table of which tokens choose rows.
+pub struct Table {
+    /// `(rows, width)`.
+    pub rows: Tensor,
+    /// Where its gradient goes, if not on candle's tape.
+    pub slot: Option<GradientSlot>,
+}
+
+impl Table {
+    /// A table by name.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn of(tensors: Tensors<'_>, name: &str, sink: Option<&GradientSink>) -> Result<Self> {
+        Ok(Self { rows: tensors.get(name)?, slot: sink.map(|sink| sink.slot(name)).transpose()? })
+    }
+
+    /// Rows by index, `(indices, width)`.
+    ///
+    /// # Errors
+    /// If an index is not a row.
+    pub fn gather(&self, indices: &[u32]) -> Result<Tensor> {
+        Ok(ops::gather_into(&self.rows, indices, self.slot.as_ref())?)
     }
 }
 

@@ -4,17 +4,18 @@
 //! Read from top to bottom: configuration, names, block, network. The three differ in names, position rows, segments and heads only.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::Tensor;
 use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Parts, TensorSpec};
+use super::gradient_sink::GradientSink;
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
-use super::ops::{self, Activation, Attention, Dropout};
+use super::ops::{self, Activation, Dropout};
 use super::packed::{check_lengths, first_tokens, last_needed, positions, wanted_rows};
-use super::pair::{Pair, Tensors};
+use super::pair::{Pair, Table, Tensors};
+use super::training_blocks::{BlockDropout, Trained, TrainedBlock, TrainingBlocks};
 
 /// Sizes and rates.
 #[derive(Debug, Clone)]
@@ -122,20 +123,9 @@ impl PostNormConfig {
     }
 }
 
-struct Block {
-    query: Pair,
-    key: Pair,
-    value: Pair,
-    attention_output: Pair,
-    attention_norm: Pair,
-    intermediate: Pair,
-    output: Pair,
-    output_norm: Pair,
-}
-
-/// The blocks: on a tape, or packed for inference.
+/// The blocks: reading their weights where the variables hold them, or packed for inference.
 enum Blocks {
-    Taped(Vec<Block>),
+    Training(TrainingBlocks),
     Packed(InferenceBlocks),
 }
 
@@ -148,9 +138,9 @@ struct Head {
 /// The network. Its tensors share their storage with the variables they were made from.
 pub struct PostNorm {
     config: PostNormConfig,
-    word: Tensor,
-    position: Tensor,
-    token_type: Option<Tensor>,
+    word: Table,
+    position: Table,
+    token_type: Option<Table>,
     norm: Pair,
     blocks: Blocks,
     pooler: Option<Pair>,
@@ -158,28 +148,41 @@ pub struct PostNorm {
 }
 
 impl PostNorm {
-    /// Puts a network together from tensors named as [`PostNormConfig::tensors`] names them.
+    /// Puts a network together from tensors named as [`PostNormConfig::tensors`] names them. Gradients go to `sink` as far as they do not come on candle's
+    /// tape; without it the tensors are no variables.
     ///
     /// # Errors
     /// If a tensor is missing.
-    pub fn new(config: &PostNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+    pub fn new(
+        config: &PostNormConfig,
+        parts: Parts,
+        tied: bool,
+        precision: Precision,
+        tensors: &BTreeMap<String, Tensor>,
+        sink: Option<&GradientSink>,
+    ) -> Result<Self> {
         let names = config.names;
         let blocks = (0..config.layers)
             .map(|layer| {
-                let pair = |part: &str| Tensors(tensors).pair(&format!("{}.{layer}.{part}", names.block));
-                Ok(Block {
-                    query: pair(names.query)?,
-                    key: pair(names.key)?,
-                    value: pair(names.value)?,
-                    attention_output: pair(names.attention_output)?,
-                    attention_norm: pair(names.attention_norm)?,
-                    intermediate: pair(names.intermediate)?,
-                    output: pair(names.output)?,
-                    output_norm: pair(names.output_norm)?,
+                let trained = |part: &str| Trained::of(Tensors(tensors), &format!("{}.{layer}.{part}", names.block), sink);
+                Ok(TrainedBlock {
+                    projections: vec![trained(names.query)?, trained(names.key)?, trained(names.value)?],
+                    attention_output: trained(names.attention_output)?,
+                    attention_norm: trained(names.attention_norm)?,
+                    wide: trained(names.intermediate)?,
+                    narrow: trained(names.output)?,
+                    feed_forward_norm: trained(names.output_norm)?,
                 })
             })
             .collect::<Result<_>>()?;
-        Self::with_blocks(config, parts, tied, tensors, Blocks::Taped(blocks))
+        let rates = BlockDropout {
+            attention: config.attention_dropout,
+            attended: if config.drops_attention_output { config.hidden_dropout } else { 0.0 },
+            activation: 0.0,
+            narrow: config.hidden_dropout,
+        };
+        let blocks = TrainingBlocks::new(Self::block_shape(config, precision), rates, blocks)?;
+        Self::with_blocks(config, parts, tied, tensors, sink, Blocks::Training(blocks))
     }
 
     /// The same for inference only: of `tensors` those outside of the blocks are used, those of the blocks are what `read` gives.
@@ -195,16 +198,7 @@ impl PostNorm {
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
         let names = config.names;
-        let shape = BlockShape {
-            hidden: config.hidden,
-            heads: config.heads,
-            causal: false,
-            activation: config.activation,
-            eps: config.eps,
-            norms: NormPlace::Behind,
-            precision,
-        };
-        let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
+        let blocks = InferenceBlocks::new(Self::block_shape(config, precision), config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);
                 Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })
@@ -218,14 +212,33 @@ impl PostNorm {
                 feed_forward_norm: pair(names.output_norm)?,
             })
         })?;
-        Self::with_blocks(config, parts, tied, tensors, Blocks::Packed(blocks))
+        Self::with_blocks(config, parts, tied, tensors, None, Blocks::Packed(blocks))
     }
 
-    fn with_blocks(config: &PostNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>, blocks: Blocks) -> Result<Self> {
+    fn block_shape(config: &PostNormConfig, precision: Precision) -> BlockShape {
+        BlockShape {
+            hidden: config.hidden,
+            heads: config.heads,
+            causal: false,
+            activation: config.activation,
+            eps: config.eps,
+            norms: NormPlace::Behind,
+            precision,
+        }
+    }
+
+    fn with_blocks(
+        config: &PostNormConfig,
+        parts: Parts,
+        tied: bool,
+        tensors: &BTreeMap<String, Tensor>,
+        sink: Option<&GradientSink>,
+        blocks: Blocks,
+    ) -> Result<Self> {
         let (tensors, names) = (Tensors(tensors), config.names);
-        let word = tensors.get("embeddings.word_embeddings.weight")?;
+        let word = Table::of(tensors, "embeddings.word_embeddings.weight", sink)?;
         let head = if parts.head {
-            let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
+            let weight = if tied { word.rows.clone() } else { tensors.get(names.decoder)? };
             let decoder = Pair { weight, bias: tensors.get(names.head_bias)? };
             Some(Head { dense: tensors.pair(names.head_dense)?, norm: tensors.pair(names.head_norm)?, decoder })
         } else {
@@ -233,8 +246,8 @@ impl PostNorm {
         };
         Ok(Self {
             word,
-            position: tensors.get("embeddings.position_embeddings.weight")?,
-            token_type: if config.token_types > 0 { Some(tensors.get("embeddings.token_type_embeddings.weight")?) } else { None },
+            position: Table::of(tensors, "embeddings.position_embeddings.weight", sink)?,
+            token_type: if config.token_types > 0 { Some(Table::of(tensors, "embeddings.token_type_embeddings.weight", sink)?) } else { None },
             norm: tensors.pair("embeddings.LayerNorm")?,
             blocks,
             pooler: if parts.pooler { Some(tensors.pair("pooler.dense")?) } else { None },
@@ -253,7 +266,7 @@ impl PostNorm {
         let embedded = ops::dropout(&self.norm.norm(&self.embed(tokens)?, self.config.eps)?, dropped)?; // (tokens, hidden)
         let mut output = EncoderOutput::default();
         let x = match &self.blocks {
-            Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Training(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
             Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
         };
         for (_, state) in &mut output.hidden {
@@ -271,53 +284,12 @@ impl PostNorm {
         Ok(output)
     }
 
-    /// Runs the blocks on candle's tape; the result is what the last one gave.
-    fn taped(
-        &self,
-        blocks: &[Block],
-        embedded: Tensor,
-        tokens: &TokenBatch,
-        (want, last): (&Want, usize),
-        dropout: Option<Seed>,
-        output: &mut EncoderOutput,
-    ) -> Result<Tensor> {
-        let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
-        let site = |p: f32, layer: usize, site: u64| dropout.map(|seed| Dropout { p, seed: seed.0, stream: layer as u64 * 4 + site });
-        let (hidden_dropout, attention_dropout, eps) = (self.config.hidden_dropout, self.config.attention_dropout, self.config.eps);
-        let mut states: Vec<Option<Tensor>> = vec![None; blocks.len() + 1];
-        let mut x = embedded; // (tokens, hidden)
-        states[0] = Some(x.clone());
-        for (index, block) in blocks.iter().take(last).enumerate() {
-            let layer = index + 1;
-            let (query, key, value) = (block.query.linear(&x)?, block.key.linear(&x)?, block.value.linear(&x)?); // (tokens, heads x head_dim)
-            let attention = Attention { offsets: offsets.clone(), heads: self.config.heads, causal: false, dropout: site(attention_dropout, layer, 0) };
-            if want.attentions {
-                output.attentions.push(attention.probabilities(&query, &key)?); // (heads, query, key) a sequence
-            }
-            let context = attention.apply(&query, &key, &value)?; // (tokens, hidden)
-            let mut attended = block.attention_output.linear(&context)?;
-            if self.config.drops_attention_output {
-                attended = ops::dropout(&attended, site(hidden_dropout, layer, 1))?;
-            }
-            x = block.attention_norm.norm(&(attended + &x)?, eps)?;
-            let wide = ops::activation(&block.intermediate.linear(&x)?, self.config.activation)?; // (tokens, intermediate)
-            let narrow = ops::dropout(&block.output.linear(&wide)?, site(hidden_dropout, layer, 2))?; // (tokens, hidden)
-            x = block.output_norm.norm(&(narrow + &x)?, eps)?;
-            states[layer] = Some(x.clone());
-        }
-        for &layer in &want.hidden {
-            let state = states[layer].clone().expect("blocks up to the last wanted layer were run");
-            output.hidden.push((layer, state));
-        }
-        Ok(x)
-    }
-
     fn embed(&self, tokens: &TokenBatch) -> Result<Tensor> {
         check_lengths(tokens, self.config.positions - self.config.first_position)?;
-        let word = ops::gather(&self.word, &tokens.ids)?; // (tokens, hidden)
-        let position = ops::gather(&self.position, &positions(tokens, self.config.first_position))?;
+        let word = self.word.gather(&tokens.ids)?; // (tokens, hidden)
+        let position = self.position.gather(&positions(tokens, self.config.first_position))?;
         Ok(match &self.token_type {
-            Some(token_type) => ((word + ops::gather(token_type, &tokens.type_ids)?)? + position)?,
+            Some(token_type) => ((word + token_type.gather(&tokens.type_ids)?)? + position)?,
             None => (word + position)?,
         })
     }

@@ -5,7 +5,6 @@
 //! in the first position row, in the scale of the embeddings and in the activation.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use lmprobe_core::schemars::JsonSchema;
@@ -14,10 +13,12 @@ use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Draw, Parts, TensorSpec};
+use super::gradient_sink::GradientSink;
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
-use super::ops::{self, Activation, Attention, Dropout};
+use super::ops::{self, Activation, Dropout};
 use super::packed::{check_lengths, last_needed, positions, wanted_rows};
-use super::pair::{Pair, Tensors};
+use super::pair::{Pair, Table, Tensors};
+use super::training_blocks::{BlockDropout, Trained, TrainedBlock, TrainingBlocks};
 
 /// Whether the last hidden state has been through the final normalisation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -142,62 +143,62 @@ impl PreNormConfig {
     }
 }
 
-struct Block {
-    attention_norm: Pair,
-    /// Query, key, value.
-    projections: [Pair; 3],
-    attention_output: Pair,
-    feed_forward_norm: Pair,
-    wide: Pair,
-    narrow: Pair,
-}
-
 /// The network. Its tensors share their storage with the variables they were made from.
 pub struct PreNorm {
     config: PreNormConfig,
-    word: Tensor,
-    position: Tensor,
+    word: Table,
+    position: Table,
     blocks: Blocks,
     final_norm: Pair,
     /// The decoder has no bias: its bias here is a constant 0.
     head: Option<Pair>,
 }
 
-/// The blocks: on a tape, or packed for inference.
+/// The blocks: reading their weights where the variables hold them, or packed for inference.
 enum Blocks {
-    Taped(Vec<Block>),
+    Training(TrainingBlocks),
     Packed(InferenceBlocks),
 }
 
 impl PreNorm {
-    /// Puts a network together from tensors named as [`PreNormConfig::tensors`] names them.
+    /// Puts a network together from tensors named as [`PreNormConfig::tensors`] names them. Gradients go to `sink` as far as they do not come on candle's
+    /// tape; without it the tensors are no variables.
     ///
     /// # Errors
     /// If a tensor is missing.
-    pub fn new(config: &PreNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
-        let (names, h) = (config.names, config.hidden);
+    pub fn new(
+        config: &PreNormConfig,
+        parts: Parts,
+        tied: bool,
+        precision: Precision,
+        tensors: &BTreeMap<String, Tensor>,
+        sink: Option<&GradientSink>,
+    ) -> Result<Self> {
+        let names = config.names;
         let blocks = (0..config.layers)
             .map(|layer| {
-                let pair = |part: &str| Tensors(tensors).pair(&format!("{}.{layer}.{part}", names.block));
-                let projections = match names.projections {
-                    Projections::Separate([query, key, value]) => [pair(query)?, pair(key)?, pair(value)?],
-                    Projections::Fused(part) => {
-                        let all = pair(part)?;
-                        let third = |n: usize| Ok::<_, Error>(Pair { weight: all.weight.narrow(0, n * h, h)?, bias: all.bias.narrow(0, n * h, h)? });
-                        [third(0)?, third(1)?, third(2)?]
-                    }
-                };
-                Ok(Block {
-                    attention_norm: pair(names.attention_norm)?,
-                    projections,
-                    attention_output: pair(names.attention_output)?,
-                    feed_forward_norm: pair(names.feed_forward_norm)?,
-                    wide: pair(names.wide)?,
-                    narrow: pair(names.narrow)?,
+                let trained = |part: &str| Trained::of(Tensors(tensors), &format!("{}.{layer}.{part}", names.block), sink);
+                Ok(TrainedBlock {
+                    projections: match names.projections {
+                        Projections::Fused(part) => vec![trained(part)?],
+                        Projections::Separate(parts) => parts.into_iter().map(trained).collect::<Result<_>>()?,
+                    },
+                    attention_output: trained(names.attention_output)?,
+                    attention_norm: trained(names.attention_norm)?,
+                    wide: trained(names.wide)?,
+                    narrow: trained(names.narrow)?,
+                    feed_forward_norm: trained(names.feed_forward_norm)?,
                 })
             })
             .collect::<Result<_>>()?;
-        Self::with_blocks(config, parts, tied, tensors, Blocks::Taped(blocks))
+        let rates = BlockDropout {
+            attention: config.attention_dropout,
+            attended: config.residual_dropout,
+            activation: config.activation_dropout,
+            narrow: config.residual_dropout,
+        };
+        let blocks = TrainingBlocks::new(Self::block_shape(config, precision), rates, blocks)?;
+        Self::with_blocks(config, parts, tied, tensors, sink, Blocks::Training(blocks))
     }
 
     /// The same for inference only: of `tensors` those outside of the blocks are used, those of the blocks are what `read` gives.
@@ -213,16 +214,7 @@ impl PreNorm {
         read: &(dyn Fn(&str) -> Result<Tensor> + Sync),
     ) -> Result<Self> {
         let names = config.names;
-        let shape = BlockShape {
-            hidden: config.hidden,
-            heads: config.heads,
-            causal: true,
-            activation: config.activation,
-            eps: config.eps,
-            norms: NormPlace::Before,
-            precision,
-        };
-        let blocks = InferenceBlocks::new(shape, config.layers, &|layer| {
+        let blocks = InferenceBlocks::new(Self::block_shape(config, precision), config.layers, &|layer| {
             let pair = |part: &str| {
                 let name = format!("{}.{layer}.{part}", names.block);
                 Ok::<_, Error>(Pair { weight: read(&format!("{name}.weight"))?, bias: read(&format!("{name}.bias"))? })
@@ -240,19 +232,45 @@ impl PreNorm {
                 feed_forward_norm: pair(names.feed_forward_norm)?,
             })
         })?;
-        Self::with_blocks(config, parts, tied, tensors, Blocks::Packed(blocks))
+        Self::with_blocks(config, parts, tied, tensors, None, Blocks::Packed(blocks))
     }
 
-    fn with_blocks(config: &PreNormConfig, parts: Parts, tied: bool, tensors: &BTreeMap<String, Tensor>, blocks: Blocks) -> Result<Self> {
+    fn block_shape(config: &PreNormConfig, precision: Precision) -> BlockShape {
+        BlockShape {
+            hidden: config.hidden,
+            heads: config.heads,
+            causal: true,
+            activation: config.activation,
+            eps: config.eps,
+            norms: NormPlace::Before,
+            precision,
+        }
+    }
+
+    fn with_blocks(
+        config: &PreNormConfig,
+        parts: Parts,
+        tied: bool,
+        tensors: &BTreeMap<String, Tensor>,
+        sink: Option<&GradientSink>,
+        blocks: Blocks,
+    ) -> Result<Self> {
         let (tensors, names) = (Tensors(tensors), config.names);
-        let word = tensors.get(names.word)?;
+        let word = Table::of(tensors, names.word, sink)?;
         let head = if parts.head {
-            let weight = if tied { word.clone() } else { tensors.get(names.decoder)? };
+            let weight = if tied { word.rows.clone() } else { tensors.get(names.decoder)? };
             Some(Pair { bias: Tensor::zeros(config.vocab, DType::F32, weight.device())?, weight })
         } else {
             None
         };
-        Ok(Self { word, position: tensors.get(names.position)?, blocks, final_norm: tensors.pair(names.final_norm)?, head, config: config.clone() })
+        Ok(Self {
+            word,
+            position: Table::of(tensors, names.position, sink)?,
+            blocks,
+            final_norm: tensors.pair(names.final_norm)?,
+            head,
+            config: config.clone(),
+        })
     }
 
     /// One pass over a packed batch. `dropout` seeds every dropout mask; without it there is none.
@@ -266,7 +284,7 @@ impl PreNorm {
         let embedded = ops::dropout(&self.embed(tokens)?, dropped)?; // (tokens, hidden)
         let mut output = EncoderOutput::default();
         let x = match &self.blocks {
-            Blocks::Taped(blocks) => self.taped(blocks, embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Training(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
             Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
         };
         for (_, state) in &mut output.hidden {
@@ -293,55 +311,13 @@ impl PreNorm {
         Ok(output)
     }
 
-    /// Runs the blocks on candle's tape; the result is what the last one gave.
-    fn taped(
-        &self,
-        blocks: &[Block],
-        embedded: Tensor,
-        tokens: &TokenBatch,
-        (want, last): (&Want, usize),
-        dropout: Option<Seed>,
-        output: &mut EncoderOutput,
-    ) -> Result<Tensor> {
-        let config = &self.config;
-        let offsets: Arc<[usize]> = tokens.offsets.as_slice().into();
-        let site = |p: f32, layer: usize, site: u64| dropout.map(|seed| Dropout { p, seed: seed.0, stream: layer as u64 * 4 + site });
-        let mut states: Vec<Option<Tensor>> = vec![None; blocks.len() + 1];
-        let mut x = embedded; // (tokens, hidden)
-        states[0] = Some(x.clone());
-        for (index, block) in blocks.iter().take(last).enumerate() {
-            let layer = index + 1;
-            let normed = block.attention_norm.norm(&x, config.eps)?;
-            let [query, key, value] = &block.projections;
-            let (query, key, value) = (query.linear(&normed)?, key.linear(&normed)?, value.linear(&normed)?); // (tokens, heads x head_dim)
-            let attention = Attention { offsets: offsets.clone(), heads: config.heads, causal: true, dropout: site(config.attention_dropout, layer, 0) };
-            if want.attentions {
-                output.attentions.push(attention.probabilities(&query, &key)?); // (heads, query, key) a sequence
-            }
-            let context = attention.apply(&query, &key, &value)?; // (tokens, hidden)
-            let attended = ops::dropout(&block.attention_output.linear(&context)?, site(config.residual_dropout, layer, 1))?;
-            x = (attended + &x)?;
-            let normed = block.feed_forward_norm.norm(&x, config.eps)?;
-            let wide = ops::activation(&block.wide.linear(&normed)?, config.activation)?; // (tokens, intermediate)
-            let wide = ops::dropout(&wide, site(config.activation_dropout, layer, 3))?;
-            let narrow = ops::dropout(&block.narrow.linear(&wide)?, site(config.residual_dropout, layer, 2))?; // (tokens, hidden)
-            x = (narrow + &x)?;
-            states[layer] = Some(x.clone());
-        }
-        for &layer in &want.hidden {
-            let state = states[layer].clone().expect("blocks up to the last wanted layer were run");
-            output.hidden.push((layer, state));
-        }
-        Ok(x)
-    }
-
     fn embed(&self, tokens: &TokenBatch) -> Result<Tensor> {
         check_lengths(tokens, self.config.positions - self.config.first_position)?;
-        let mut word = ops::gather(&self.word, &tokens.ids)?; // (tokens, hidden)
+        let mut word = self.word.gather(&tokens.ids)?; // (tokens, hidden)
         if self.config.embedding_scale != 1.0 {
             word = (word * self.config.embedding_scale)?;
         }
-        let position = ops::gather(&self.position, &positions(tokens, self.config.first_position))?;
+        let position = self.position.gather(&positions(tokens, self.config.first_position))?;
         Ok((word + position)?)
     }
 }
