@@ -386,6 +386,50 @@ fn what_a_network_does_not_have_is_not_given() {
 }
 
 #[test]
+fn what_is_wanted_of_some_tokens_has_the_bits_of_what_is_wanted_of_all() {
+    for (name, family) in FIXTURES {
+        let batch = Expected::of(name).batch();
+        let positions = vec![batch.ids.len() - 1, 0, 3, 0];
+        for packed in [true, false] {
+            let source = ModelSource::new(family, ModelOptions::of(folder(name))).unwrap();
+            let encoder = if packed { source.load_for_inference(Seed(0)).unwrap() } else { source.load(Seed(0)).unwrap() };
+            let info = encoder.info().clone();
+            let all = encoder.encode(&batch, &everything(encoder.as_ref()), &cx()).unwrap();
+            let rows = || TokenRows::At(positions.clone());
+            let mut wants = vec![
+                Want::layer_at(info.layers, positions.clone()),
+                Want { hidden: vec![info.layers, 0, 1], hidden_rows: rows(), attentions: true, pooled: info.pooler, ..Want::default() },
+                Want { mlm_logits: info.mlm_head.then(rows), lm_logits: info.lm_head.then(rows), ..Want::default() },
+            ];
+            if info.pooler {
+                wants.push(Want { pooled: true, ..Want::default() });
+            }
+            for want in wants {
+                let some = encoder.encode(&batch, &want, &cx()).unwrap();
+                assert_eq!(some.attentions.len(), if want.attentions { info.layers } else { 0 });
+                for (layer, state) in &some.hidden {
+                    let (found, expected) = (state.to_vec2::<f32>().unwrap(), all.layer(*layer).unwrap().to_vec2::<f32>().unwrap());
+                    assert_eq!(found, positions.iter().map(|&position| expected[position].clone()).collect::<Vec<_>>(), "{name}: layer {layer}");
+                }
+                // Heads of a few rows go through another product than those of many.
+                let near = |found: &[f32], expected: &[f32]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs()));
+                for (some, all) in [(&some.mlm_logits, &all.mlm_logits), (&some.lm_logits, &all.lm_logits)] {
+                    if let (Some(some), Some(all)) = (some, all) {
+                        let (found, expected) = (some.to_vec2::<f32>().unwrap(), all.to_vec2::<f32>().unwrap());
+                        assert!(found.len() == positions.len() && found.iter().zip(&positions).all(|(row, &at)| near(row, &expected[at])), "{name}");
+                    }
+                }
+                if let (Some(some), Some(all)) = (&some.pooled, &all.pooled) {
+                    assert!(some.dims() == all.dims() && near(&values(some), &values(all)), "{name}");
+                }
+            }
+            let refused = encoder.encode(&batch, &Want::layer_at(info.layers, vec![batch.ids.len()]), &cx()).unwrap_err().to_string();
+            assert!(refused.contains("something was asked at position"), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn dropout_hangs_from_its_seed_and_lets_gradients_through() {
     for (name, family) in FIXTURES {
         let (encoder, batch) = (load(name, family), Expected::of(name).batch());

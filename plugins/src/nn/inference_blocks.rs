@@ -94,7 +94,7 @@ pub struct BlockOutputs {
     pub states: Vec<Tensor>,
     /// For each block that was run and each sequence `(heads, query, key)`; empty if not wanted.
     pub attentions: Vec<Vec<Tensor>>,
-    /// What the last block that was run gave, `(tokens, hidden)`.
+    /// What the last block that was run gave, `(rows, hidden)`; rows are tokens, or those of [`BlockRequest::rows`].
     pub last: Tensor,
 }
 
@@ -105,8 +105,10 @@ pub struct BlockRequest<'a> {
     pub tokens: &'a TokenBatch,
     /// How many blocks are run.
     pub blocks: usize,
-    /// Hidden states that are wanted, from 1: 0 is what goes in.
+    /// Hidden states that are wanted of all tokens, from 1: 0 is what goes in.
     pub layers: &'a [usize],
+    /// The tokens of which the last block's result is wanted, ascending; nothing if all are. Its attention is the only thing in it that needs the others.
+    pub rows: Option<&'a [usize]>,
     /// Whether attention probabilities are wanted.
     pub attentions: bool,
 }
@@ -124,7 +126,8 @@ impl InferenceBlocks {
         Ok(Self { shape, blocks })
     }
 
-    /// Runs as many blocks as are needed, puts what is wanted of them into `output` and returns what the last one gave.
+    /// Runs as many blocks as are needed, puts what is wanted of them into `output` and returns what the last one gave, for `rows` if they are given. The hidden state of
+    /// that block stands in `output` with the same rows.
     ///
     /// # Errors
     /// With dropout, which belongs to training.
@@ -132,18 +135,22 @@ impl InferenceBlocks {
         &self,
         embedded: &Tensor,
         tokens: &TokenBatch,
-        (want, last): (&Want, usize),
+        (want, last, rows): (&Want, usize, Option<&[usize]>),
         dropout: Option<Seed>,
         output: &mut EncoderOutput,
     ) -> Result<Tensor> {
         if dropout.is_some() {
             return Err(Error::Unsupported("a model that was loaded for inference has no dropout".into()));
         }
-        let layers: Vec<usize> = want.hidden.iter().copied().filter(|&layer| layer > 0).collect();
-        let given = self.run(embedded, BlockRequest { tokens, blocks: last, layers: &layers, attentions: want.attentions })?;
+        let layers: Vec<usize> = want.hidden.iter().copied().filter(|&layer| layer > 0 && layer != last).collect();
+        let given = self.run(embedded, BlockRequest { tokens, blocks: last, layers: &layers, rows, attentions: want.attentions })?;
         let mut states = given.states.into_iter();
         for &layer in &want.hidden {
-            let state = if layer == 0 { embedded.clone() } else { states.next().expect("one state for each wanted layer") };
+            let state = match layer {
+                0 => embedded.clone(),
+                layer if layer == last => given.last.clone(),
+                _ => states.next().expect("one state for each wanted layer"),
+            };
             output.hidden.push((layer, state));
         }
         output.attentions = given.attentions;
@@ -160,10 +167,11 @@ impl InferenceBlocks {
             return Err(Error::Unsupported(format!("states of shape {:?} for {} tokens of width {}", x.dims(), request.tokens.ids.len(), self.shape.hidden)));
         }
         let mut states: Vec<Vec<f32>> = request.layers.iter().map(|_| vec![0.0; n_tokens * hidden]).collect();
-        let mut last = vec![0.0; n_tokens * hidden];
+        let n_rows = request.rows.map_or(n_tokens, <[usize]>::len);
+        let mut last = vec![0.0; n_rows * hidden];
         let threads = rayon::current_num_threads();
         let groups = cut(&request.tokens.offsets, self.token_cost(), threads);
-        let mut jobs = jobs(&groups, &request.tokens.offsets, hidden, &mut states, &mut last);
+        let mut jobs = jobs(&groups, request, hidden, &mut states, &mut last);
         jobs.sort_by_key(|job| std::cmp::Reverse(job.cost));
         let queue = Mutex::new(jobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -172,14 +180,18 @@ impl InferenceBlocks {
             with(x, |x| Ok((0..threads.min(groups.len())).into_par_iter().with_max_len(1).flat_map_iter(|_| worker(x)).collect()))?;
         attentions.sort_by_key(|(index, _)| *index);
 
-        let tensor = |values| Tensor::from_vec(values, (n_tokens, hidden), &Device::Cpu);
+        let tensor = |values: Vec<f32>| Tensor::from_vec(values, (n_tokens, hidden), &Device::Cpu);
         let blocks = if request.attentions { 0..request.blocks } else { 0..0 };
         let of_block = |block: usize| -> Result<Vec<Tensor>> {
             let sequences = attentions.iter().flat_map(|(_, group)| &group[block]);
             sequences.map(|(length, values)| Ok(Tensor::from_slice(values, (self.shape.heads, *length, *length), &Device::Cpu)?)).collect()
         };
         let attentions = blocks.map(of_block).collect::<Result<_>>()?;
-        Ok(BlockOutputs { states: states.into_iter().map(tensor).collect::<candle_core::Result<_>>()?, attentions, last: tensor(last)? })
+        Ok(BlockOutputs {
+            states: states.into_iter().map(tensor).collect::<candle_core::Result<_>>()?,
+            attentions,
+            last: Tensor::from_vec(last, (n_rows, hidden), &Device::Cpu)?,
+        })
     }
 
     /// The multiplications of a token that do not depend on its sequence, as a multiple of those with one token of its sequence.
@@ -191,7 +203,7 @@ impl InferenceBlocks {
     /// Runs a group of sequences through the blocks.
     fn group(&self, x: &[f32], job: Job<'_>, request: BlockRequest<'_>) -> GroupAttentions {
         let hidden = self.shape.hidden;
-        let Job { offsets, mut states, last, .. } = job;
+        let Job { offsets, rows, mut states, last, .. } = job;
         let (first, end) = (offsets[0], offsets[offsets.len() - 1]);
         let local: Vec<usize> = offsets.iter().map(|offset| offset - first).collect();
         // Taken out for the time of the pass: whatever else this thread is given meanwhile finds an empty one.
@@ -208,9 +220,10 @@ impl InferenceBlocks {
                 attentions.push(Vec::new());
             }
             let probabilities = attentions.last_mut();
+            let rows = rows.as_deref().filter(|_| index + 1 == request.blocks);
             match self.shape.norms {
-                NormPlace::Behind => block.normalise_behind(self.shape, &local, &mut buffers, probabilities),
-                NormPlace::Before => block.normalise_before(self.shape, &local, &mut buffers, probabilities),
+                NormPlace::Behind => block.normalise_behind(self.shape, &local, rows, &mut buffers, probabilities),
+                NormPlace::Before => block.normalise_before(self.shape, &local, rows, &mut buffers, probabilities),
             }
             for (state, _) in states.iter_mut().zip(request.layers).filter(|(_, layer)| **layer == index + 1) {
                 state.copy_from_slice(&buffers.x);
@@ -238,6 +251,8 @@ struct Job<'a> {
     cost: usize,
     /// Of its sequences in the batch.
     offsets: &'a [usize],
+    /// The tokens of the group of which the last block's result is wanted; nothing if all are.
+    rows: Option<Vec<usize>>,
     /// Its rows of each state that is wanted.
     states: Vec<&'a mut [f32]>,
     last: &'a mut [f32],
@@ -271,21 +286,29 @@ fn cut(offsets: &[usize], token_cost: usize, threads: usize) -> Vec<Group> {
 }
 
 /// Gives each group its rows of the results.
-fn jobs<'a>(groups: &[Group], offsets: &'a [usize], hidden: usize, states: &'a mut [Vec<f32>], last: &'a mut [f32]) -> Vec<Job<'a>> {
-    let mut rest: Vec<&mut [f32]> = states.iter_mut().map(Vec::as_mut_slice).chain([last]).collect();
+fn jobs<'a>(groups: &[Group], request: BlockRequest<'a>, hidden: usize, states: &'a mut [Vec<f32>], last: &'a mut [f32]) -> Vec<Job<'a>> {
+    let mut states: Vec<&mut [f32]> = states.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut last = last;
     let job = |(index, group): (usize, &Group)| {
-        let offsets = &offsets[group.sequences.start..=group.sequences.end];
-        let length = (offsets[offsets.len() - 1] - offsets[0]) * hidden;
-        let mut states = Vec::with_capacity(rest.len());
-        for result in &mut rest {
-            let (own, others) = std::mem::take(result).split_at_mut(length);
-            *result = others;
-            states.push(own);
-        }
-        let last = states.pop().expect("the rows of the last block");
-        Job { index, cost: group.cost, offsets, states, last }
+        let offsets = &request.tokens.offsets[group.sequences.start..=group.sequences.end];
+        let (first, end) = (offsets[0], offsets[offsets.len() - 1]);
+        let rows = request.rows.map(|rows| {
+            let place = |token: usize| rows.partition_point(|&row| row < token);
+            rows[place(first)..place(end)].iter().map(|row| row - first).collect::<Vec<usize>>()
+        });
+        let states = states.iter_mut().map(|rest| take_front(rest, (end - first) * hidden)).collect();
+        let last = take_front(&mut last, rows.as_ref().map_or(end - first, Vec::len) * hidden);
+        Job { index, cost: group.cost, offsets, rows, states, last }
     };
     groups.iter().enumerate().map(job).collect()
+}
+
+/// The first values of a slice, which keeps the others.
+#[expect(clippy::mut_mut, reason = "the slice itself moves on")]
+fn take_front<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
+    let (own, others) = std::mem::take(rest).split_at_mut(length);
+    *rest = others;
+    own
 }
 
 /// What a thread keeps between groups.
@@ -322,6 +345,14 @@ impl LayerInput {
         }
     }
 
+    /// Keeps some rows of what was last written to `output`.
+    fn keep_rows(&mut self, precision: Precision, width: usize, rows: &[usize]) {
+        match precision {
+            Precision::F32 => keep_rows(&mut self.floats, width, rows),
+            Precision::Bf16 => keep_rows(&mut self.pairs, pairs(width), rows),
+        }
+    }
+
     /// What was last written to `output`.
     fn input(&self, precision: Precision) -> Input<'_> {
         match precision {
@@ -329,6 +360,14 @@ impl LayerInput {
             Precision::Bf16 => Input::Pairs(&self.pairs),
         }
     }
+}
+
+/// Keeps some rows of a matrix, ascending, and forgets the others.
+fn keep_rows<T: Copy>(values: &mut Vec<T>, width: usize, rows: &[usize]) {
+    for (to, from) in rows.iter().enumerate() {
+        values.copy_within(from * width..(from + 1) * width, to * width);
+    }
+    values.truncate(rows.len() * width);
 }
 
 /// A buffer of this length; what it held does not matter.
@@ -381,10 +420,17 @@ impl InferenceBlock {
         })
     }
 
-    /// `x` to `norm(x + attention(x))` to `norm(x + feed-forward(x))`.
-    fn normalise_behind(&self, shape: BlockShape, offsets: &[usize], buffers: &mut Buffers, probabilities: Option<&mut Vec<(usize, Vec<f32>)>>) {
+    /// `x` to `norm(x + attention(x))` to `norm(x + feed-forward(x))`, of some rows if `only` they are wanted.
+    fn normalise_behind(
+        &self,
+        shape: BlockShape,
+        offsets: &[usize],
+        only: Option<&[usize]>,
+        buffers: &mut Buffers,
+        probabilities: Option<&mut Vec<(usize, Vec<f32>)>>,
+    ) {
         let Buffers { x, normed, projected, context, wide, sum, scratch } = buffers;
-        let (rows, precision) = (x.len() / shape.hidden, shape.precision);
+        let precision = shape.precision;
         macro_rules! normed {
             () => {
                 match precision {
@@ -394,6 +440,11 @@ impl InferenceBlock {
             };
         }
         self.attend(shape, offsets, normed!(), (projected, context, scratch), probabilities);
+        if let Some(rows) = only {
+            keep_rows(x, shape.hidden, rows);
+            context.keep_rows(precision, shape.hidden, rows);
+        }
+        let rows = x.len() / shape.hidden;
         self.attention_output.apply_between(context.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sized(sum, x.len())));
         self.attention_norm.behind(sum, shape, x, normed);
         self.wide.apply_between(normed!(), rows, Epilogue::Activation(shape.activation), scratch, wide.output(precision, rows, self.wide.out()));
@@ -401,12 +452,24 @@ impl InferenceBlock {
         self.feed_forward_norm.behind(sum, shape, x, normed);
     }
 
-    /// `x` to `x + attention(norm(x))` to `x + feed-forward(norm(x))`.
-    fn normalise_before(&self, shape: BlockShape, offsets: &[usize], buffers: &mut Buffers, probabilities: Option<&mut Vec<(usize, Vec<f32>)>>) {
+    /// `x` to `x + attention(norm(x))` to `x + feed-forward(norm(x))`, of some rows if `only` they are wanted.
+    fn normalise_before(
+        &self,
+        shape: BlockShape,
+        offsets: &[usize],
+        only: Option<&[usize]>,
+        buffers: &mut Buffers,
+        probabilities: Option<&mut Vec<(usize, Vec<f32>)>>,
+    ) {
         let Buffers { x, normed, projected, context, wide, sum, scratch } = buffers;
-        let (rows, precision) = (x.len() / shape.hidden, shape.precision);
+        let precision = shape.precision;
         self.attention_norm.before(x, shape, normed);
         self.attend(shape, offsets, normed.input(precision), (projected, context, scratch), probabilities);
+        if let Some(rows) = only {
+            keep_rows(x, shape.hidden, rows);
+            context.keep_rows(precision, shape.hidden, rows);
+        }
+        let rows = x.len() / shape.hidden;
         self.attention_output.apply_between(context.input(precision), rows, Epilogue::Residual(x), scratch, Output::Floats(sized(sum, x.len())));
         std::mem::swap(x, sum);
         self.feed_forward_norm.before(x, shape, normed);

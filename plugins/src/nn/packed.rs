@@ -52,6 +52,63 @@ pub fn first_tokens(tokens: &TokenBatch) -> Result<Vec<u32>> {
         .collect()
 }
 
+/// The tokens for which something of the state behind block `last` is wanted, ascending; nothing if that is all of them.
+///
+/// # Errors
+/// If a sequence whose first token is wanted is empty, or a position is not in the batch.
+pub fn last_rows(want: &Want, last: usize, tokens: &TokenBatch) -> Result<Option<Vec<usize>>> {
+    if last == 0 {
+        return Ok(None);
+    }
+    let hidden = want.hidden.contains(&last).then_some(&want.hidden_rows);
+    let mut positions = Vec::new();
+    for rows in [hidden, want.mlm_logits.as_ref(), want.lm_logits.as_ref()].into_iter().flatten() {
+        match rows {
+            TokenRows::All => return Ok(None),
+            TokenRows::At(rows) => positions.extend_from_slice(rows),
+        }
+    }
+    if want.pooled {
+        positions.extend(first_tokens(tokens)?.into_iter().map(|position| position as usize));
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    match positions.last() {
+        Some(&position) if position >= tokens.ids.len() => Err(outside(position, tokens)),
+        _ => Ok(Some(positions)),
+    }
+}
+
+/// What the last block that was run gave.
+pub struct LastState {
+    /// `(rows, hidden)`.
+    pub x: Tensor,
+    /// Which tokens its rows are, ascending; nothing if they are all.
+    pub rows: Option<Vec<usize>>,
+}
+
+impl LastState {
+    /// Its rows for some tokens, in their order.
+    ///
+    /// # Errors
+    /// If one was not computed.
+    pub fn at(&self, wanted: &TokenRows, tokens: &TokenBatch) -> Result<Tensor> {
+        let Some(rows) = &self.rows else { return wanted_rows(&self.x, wanted, tokens) };
+        let TokenRows::At(positions) = wanted else {
+            return Err(Error::Unsupported("a state of some tokens was asked for all of them".into()));
+        };
+        let place = |position: &usize| {
+            let place = rows.binary_search(position).map_err(|_| outside(*position, tokens))?;
+            u32::try_from(place).map_err(|_| outside(*position, tokens))
+        };
+        Ok(ops::gather(&self.x, &positions.iter().map(place).collect::<Result<Vec<u32>>>()?)?)
+    }
+}
+
+fn outside(position: usize, tokens: &TokenBatch) -> Error {
+    Error::Unsupported(format!("something was asked at position {position} of a batch of {} tokens", tokens.ids.len()))
+}
+
 /// The wanted rows of `x (tokens, hidden)`.
 ///
 /// # Errors
@@ -61,7 +118,7 @@ pub fn wanted_rows(x: &Tensor, rows: &TokenRows, tokens: &TokenBatch) -> Result<
         TokenRows::All => Ok(x.clone()),
         TokenRows::At(positions) => {
             if let Some(position) = positions.iter().find(|&&position| position >= tokens.ids.len()) {
-                return Err(Error::Unsupported(format!("something was asked at position {position} of a batch of {} tokens", tokens.ids.len())));
+                return Err(outside(*position, tokens));
             }
             let positions: Vec<u32> = positions.iter().map(|&position| u32::try_from(position).unwrap_or(u32::MAX)).collect();
             Ok(ops::gather(x, &positions)?)

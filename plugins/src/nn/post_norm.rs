@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, Want};
+use lmprobe_core::{EncoderOutput, Error, Result, Seed, TokenBatch, TokenRows, Want};
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Parts, TensorSpec};
 use super::gradient_sink::GradientSink;
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Dropout};
-use super::packed::{check_lengths, first_tokens, last_needed, positions, wanted_rows};
+use super::packed::{LastState, check_lengths, first_tokens, last_needed, last_rows, positions, wanted_rows};
 use super::pair::{Pair, Table, Tensors};
 use super::training_blocks::{BlockDropout, Trained, TrainedBlock, TrainingBlocks};
 
@@ -266,17 +266,20 @@ impl PostNorm {
         let embedded = ops::dropout(&self.norm.norm(&self.embed(tokens)?, self.config.eps)?, dropped)?; // (tokens, hidden)
         let mut output = EncoderOutput::default();
         let x = match &self.blocks {
-            Blocks::Training(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
-            Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Training(blocks) => LastState { x: blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?, rows: None },
+            Blocks::Packed(blocks) => {
+                let rows = last_rows(want, last, tokens)?;
+                LastState { x: blocks.outputs(&embedded, tokens, (want, last, rows.as_deref()), dropout, &mut output)?, rows }
+            }
         };
-        for (_, state) in &mut output.hidden {
-            *state = wanted_rows(state, &want.hidden_rows, tokens)?;
+        for (layer, state) in &mut output.hidden {
+            *state = if *layer == last { x.at(&want.hidden_rows, tokens)? } else { wanted_rows(state, &want.hidden_rows, tokens)? };
         }
         if want.pooled {
             output.pooled = Some(self.pool(&x, tokens)?);
         }
         if let Some(rows) = &want.mlm_logits {
-            output.mlm_logits = Some(self.mlm_logits(&wanted_rows(&x, rows, tokens)?)?);
+            output.mlm_logits = Some(self.mlm_logits(&x.at(rows, tokens)?)?);
         }
         if want.lm_logits.is_some() {
             return Err(Error::Unsupported("a masked language model has no causal-language-model logits".into()));
@@ -295,11 +298,12 @@ impl PostNorm {
     }
 
     /// The tanh of a linear map of each first token, `(batch, hidden)`.
-    fn pool(&self, x: &Tensor, tokens: &TokenBatch) -> Result<Tensor> {
+    fn pool(&self, x: &LastState, tokens: &TokenBatch) -> Result<Tensor> {
         let Some(pooler) = &self.pooler else {
             return Err(Error::Unsupported("the checkpoint has no pooler (`pooler.dense.*`)".into()));
         };
-        let first = ops::gather(x, &first_tokens(tokens)?)?; // (batch, hidden)
+        let positions = first_tokens(tokens)?.into_iter().map(|position| position as usize).collect();
+        let first = x.at(&TokenRows::At(positions), tokens)?; // (batch, hidden)
         Ok(ops::activation(&pooler.linear(&first)?, Activation::Tanh)?)
     }
 

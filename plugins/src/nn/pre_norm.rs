@@ -16,7 +16,7 @@ use super::blueprint::{Draw, Parts, TensorSpec};
 use super::gradient_sink::GradientSink;
 use super::inference_blocks::{BlockPairs, BlockShape, InferenceBlocks, NormPlace};
 use super::ops::{self, Activation, Dropout};
-use super::packed::{check_lengths, last_needed, positions, wanted_rows};
+use super::packed::{LastState, check_lengths, last_needed, last_rows, positions, wanted_rows};
 use super::pair::{Pair, Table, Tensors};
 use super::training_blocks::{BlockDropout, Trained, TrainedBlock, TrainingBlocks};
 
@@ -284,11 +284,14 @@ impl PreNorm {
         let embedded = ops::dropout(&self.embed(tokens)?, dropped)?; // (tokens, hidden)
         let mut output = EncoderOutput::default();
         let x = match &self.blocks {
-            Blocks::Training(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
-            Blocks::Packed(blocks) => blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?,
+            Blocks::Training(blocks) => LastState { x: blocks.outputs(&embedded, tokens, (want, last), dropout, &mut output)?, rows: None },
+            Blocks::Packed(blocks) => {
+                let rows = last_rows(want, last, tokens)?;
+                LastState { x: blocks.outputs(&embedded, tokens, (want, last, rows.as_deref()), dropout, &mut output)?, rows }
+            }
         };
-        for (_, state) in &mut output.hidden {
-            *state = wanted_rows(state, &want.hidden_rows, tokens)?;
+        for (layer, state) in &mut output.hidden {
+            *state = if *layer == last { x.at(&want.hidden_rows, tokens)? } else { wanted_rows(state, &want.hidden_rows, tokens)? };
         }
         if config.normalises_last {
             for (_, state) in output.hidden.iter_mut().filter(|(layer, _)| *layer == config.layers) {
@@ -299,7 +302,7 @@ impl PreNorm {
             let Some(head) = &self.head else {
                 return Err(Error::Unsupported(format!("the checkpoint has no causal-language-model head (`{}`)", config.names.decoder)));
             };
-            let rows = self.final_norm.norm(&wanted_rows(&x, rows, tokens)?, config.eps)?;
+            let rows = self.final_norm.norm(&x.at(rows, tokens)?, config.eps)?;
             output.lm_logits = Some(head.linear(&rows)?); // (rows, vocab)
         }
         if want.mlm_logits.is_some() {
