@@ -132,11 +132,11 @@ impl Trainee {
     }
 
     /// One step; the checksum is the loss before it.
-    fn step(&mut self, inputs: &[TokenBatch], want: &Want, loss: impl Fn(&[EncoderOutput]) -> Result<Tensor>) -> Result<f64> {
+    fn step(&mut self, inputs: &[TokenBatch], wants: &[Want], loss: impl Fn(&[EncoderOutput]) -> Result<Tensor>) -> Result<f64> {
         let model = self.encoder.trainable().ok_or("a built-in encoder can be trained")?;
         let seed = Seed(33).at(self.adamw.step);
-        let pass = |(index, input)| model.forward(input, want, self.dropout.then(|| seed.at(index as u64)));
-        let outputs = inputs.iter().enumerate().map(pass).collect::<lmprobe_core::Result<Vec<_>>>()?;
+        let pass = |(index, (input, want))| model.forward(input, want, self.dropout.then(|| seed.at(index as u64)));
+        let outputs = inputs.iter().zip(wants).enumerate().map(pass).collect::<lmprobe_core::Result<Vec<_>>>()?;
         let loss = loss(&outputs)?;
         drop(outputs);
         let value = f64::from(loss.to_scalar::<f32>()?);
@@ -168,7 +168,7 @@ fn train(model: &str, dropout: &str, dtype: &str) -> Result<()> {
     let layer = trainee.encoder.info().layers;
     let targets = Tensor::arange(0u32, 16, &lmprobe_core::candle_core::Device::Cpu)?;
     serve(|| {
-        trainee.step(std::slice::from_ref(&batch), &Want::layer(layer), |outputs| {
+        trainee.step(std::slice::from_ref(&batch), &[Want::layer(layer)], |outputs| {
             let mean = ops::sequence_mean(outputs[0].layer(layer)?, &offsets)?; // (32, hidden)
             let unit = mean.broadcast_div(&mean.sqr()?.sum_keepdim(1)?.sqrt()?)?;
             let cosines = (unit.narrow(0, 0, 16)?.matmul(&unit.narrow(0, 16, 16)?.t()?)? * 20.0)?; // (16, 16)
@@ -192,8 +192,8 @@ fn rewire(model: &str, corpus: &str, n: usize, dropout: &str, dtype: &str) -> Re
     let objective = contrastive_objective()?;
     let batch = pairs(trainee.encoder.as_ref(), corpus, n)?;
     let info = trainee.encoder.info().clone();
-    let want = objective.want(&batch, 0, &info)?;
-    serve(|| trainee.step(&batch.inputs, &want, |outputs| Ok(objective.loss(outputs, &batch, &info)?)))
+    let wants = (0..batch.inputs.len()).map(|index| objective.want(&batch, index, &info)).collect::<lmprobe_core::Result<Vec<_>>>()?;
+    serve(|| trainee.step(&batch.inputs, &wants, |outputs| Ok(objective.loss(outputs, &batch, &info)?)))
 }
 
 fn write_pairs(model: &str, corpus: &str, n: usize, out: &str) -> Result<()> {
