@@ -2,7 +2,7 @@
 //!
 //! Each is one node of candle's graph with its own backward pass over the kernels. Candle's fused `LayerNorm` and
 //! `softmax_last_dim` have no backward pass and cut the graph in silence, and its composed operations cost several passes over
-//! memory each; so nothing here is built on them. The kernels are for the CPU: tensors of another device go through [`composed`].
+//! memory each; so nothing here is built on them. The kernels are for the CPU: tensors of another device go through `composed.rs`.
 
 use std::sync::Arc;
 
