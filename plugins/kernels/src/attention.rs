@@ -1,7 +1,9 @@
 //! Self-attention over packed sequences of any lengths, and its gradient.
 
+mod backward;
 mod training;
 
+use backward::{Part, backward};
 use rayon::prelude::*;
 pub use training::{AttentionDropout, attention_merged, attention_merged_grad};
 
@@ -446,75 +448,6 @@ fn probabilities(simd: Simd, [q, k]: [Rows; 2], shape: AttentionShape, sequence:
     }
 }
 
-/// All heads of one sequence. `dq`, `dk` and `dv` are its rows.
-fn backward(
-    simd: Simd,
-    inputs: [&[f32]; 4],
-    shape: AttentionShape,
-    sequence: Sequence,
-    dropout: Option<Dropout>,
-    buffers: &mut Buffers,
-    gradients: [&mut [f32]; 3],
-) {
-    let [dq, dk, dv] = gradients;
-    let tokens = sequence.tokens;
-    let stride = padded(tokens);
-    let width = padded(shape.head_dim);
-    let row = shape.width();
-    let inputs = inputs.map(|values| Rows { values, stride: row });
-    for head in 0..shape.heads {
-        let column = head * shape.head_dim;
-        let [q, k, v, dout] = inputs.map(|rows| Head::new(rows, shape, sequence.start, head));
-        let k_transposed = k.transposed(simd, tokens, &mut buffers.k);
-        let v_transposed = v.transposed(simd, tokens, &mut buffers.v);
-        let k_rows = k.right(0, tokens, &mut buffers.k_rows);
-        let dk_sum = sized(&mut buffers.dk, tokens * width);
-        let dv_sum = sized(&mut buffers.dv, tokens * width);
-        for first in (0..tokens).step_by(QUERIES) {
-            let rows = QUERIES.min(tokens - first);
-            let p = sized(&mut buffers.probabilities, rows * stride);
-            product(simd, q.left(first), k_transposed, p, stride, [rows, shape.head_dim, stride], false);
-            softmax(simd, p, stride, shape, first, tokens);
-            let ds = sized(&mut buffers.dscores, rows * stride);
-            product(simd, dout.left(first), v_transposed, ds, stride, [rows, shape.head_dim, stride], false);
-
-            // The value's gradient sees the probabilities after dropout, and they see its own gradient.
-            let used = if let Some(dropout) = dropout {
-                let mask = sized(&mut buffers.mask, rows * stride);
-                mask_block(simd, dropout, first_group(sequence, head, first), mask);
-                multiply(simd, ds, mask);
-                let dropped = sized(&mut buffers.dropped, rows * stride);
-                dropped.copy_from_slice(p);
-                multiply(simd, dropped, mask);
-                &*dropped
-            } else {
-                &*p
-            };
-            let later = first > 0;
-            let used = Left { values: used, row: 1, column: stride };
-            let dout_rows = dout.right(first, rows, &mut buffers.dout_rows);
-            product(simd, used, dout_rows, dv_sum, width, [tokens, rows, width], later);
-
-            softmax_grad(simd, p, stride, shape.scale, ds);
-
-            let by_query = Left { values: ds, row: stride, column: 1 };
-            let to = &mut dq[first * row + column..];
-            if width == shape.head_dim {
-                product(simd, by_query, k_rows, to, row, [rows, tokens, width], false);
-            } else {
-                let result = sized(&mut buffers.result, rows * width);
-                product(simd, by_query, k_rows, result, width, [rows, tokens, width], false);
-                copy_out(result, width, to, row, shape.head_dim);
-            }
-            let by_key = Left { values: ds, row: 1, column: stride };
-            let q_rows = q.right(first, rows, &mut buffers.q_rows);
-            product(simd, by_key, q_rows, dk_sum, width, [tokens, rows, width], later);
-        }
-        copy_out(dk_sum, width, &mut dk[column..], row, shape.head_dim);
-        copy_out(dv_sum, width, &mut dv[column..], row, shape.head_dim);
-    }
-}
-
 /// Cuts the rows of each sequence out of a `(tokens, width)` matrix.
 fn rows_of<'a>(sequences: &[Sequence], width: usize, mut rows: &'a mut [f32]) -> Vec<&'a mut [f32]> {
     sequences
@@ -671,7 +604,18 @@ fn attention_grad_on(simd: Simd, inputs: [&[f32]; 4], shape: AttentionShape, dro
     let [dq, dk, dv] = gradients.map(|gradient| rows_of(&sequences, shape.width(), gradient));
     let outputs: Vec<[&mut [f32]; 3]> = dq.into_iter().zip(dk).zip(dv).map(|((dq, dk), dv)| [dq, dk, dv]).collect();
     for_each(&sequences, shape.width(), outputs, |sequence, buffers, gradients| {
-        backward(simd, inputs, shape, sequence, dropout, buffers, gradients);
+        let [dq, dk, dv] = gradients;
+        let (row, width) = (shape.width(), padded(shape.head_dim));
+        let inputs = inputs.map(|values| Rows { values, stride: row });
+        backward(simd, inputs, shape, sequence, dropout, buffers, false, |part, first, head, rows| {
+            let to = match part {
+                Part::Query => &mut *dq,
+                Part::Key => &mut *dk,
+                Part::Value => &mut *dv,
+                Part::Context => unreachable!("it was not asked for"),
+            };
+            copy_out(rows, width, &mut to[first * row + head * shape.head_dim..], row, shape.head_dim);
+        });
     });
 }
 

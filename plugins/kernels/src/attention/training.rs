@@ -1,14 +1,12 @@
 //! Attention and its gradient for callers that give each thread sequences of their own: queries, keys and values side by side in
 //! one matrix, as the projection leaves them.
 
-use super::{
-    AttentionShape, Buffers, Head, Left, QUERIES, Rows, Sequence, copy_out, effective, first_group, forward, mask_block, multiply, product, softmax,
-    softmax_grad,
-};
+use super::backward::{Part, backward};
+use super::{AttentionShape, Rows, Sequence, copy_out, effective, forward};
 use crate::dropout::Dropout;
 use crate::lanes::padded;
-use crate::scratch::{Scratch, sized};
-use crate::simd::{Simd, simd};
+use crate::scratch::Scratch;
+use crate::simd::simd;
 
 /// Dropout of probabilities when the sequences at hand are some of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -96,78 +94,19 @@ pub fn attention_merged_grad(
     let simd = simd();
     for sequence in sequences {
         let rows = sequence.start * width..(sequence.start + sequence.tokens) * width;
-        let dqkv = &mut dqkv[3 * rows.start..3 * rows.end];
-        backward(simd, (qkv, dout), shape, sequence, dropout, &mut scratch.attention, dqkv, &mut out[rows]);
-    }
-}
-
-/// All heads of one sequence. `dqkv` and `out` are its rows.
-fn backward(
-    simd: Simd,
-    (qkv, dout): (&[f32], &[f32]),
-    shape: AttentionShape,
-    sequence: Sequence,
-    dropout: Option<Dropout>,
-    buffers: &mut Buffers,
-    dqkv: &mut [f32],
-    out: &mut [f32],
-) {
-    let tokens = sequence.tokens;
-    let stride = padded(tokens);
-    let width = padded(shape.head_dim);
-    let row = shape.width();
-    let dout = Rows { values: dout, stride: row };
-    for head in 0..shape.heads {
-        let column = head * shape.head_dim;
-        let [q, k, v] = shape.split(qkv).map(|rows| Head::new(rows, shape, sequence.start, head));
-        let dout = Head::new(dout, shape, sequence.start, head);
-        let k_transposed = k.transposed(simd, tokens, &mut buffers.k);
-        let v_transposed = v.transposed(simd, tokens, &mut buffers.v);
-        let k_rows = k.right(0, tokens, &mut buffers.k_rows);
-        let v_rows = v.right(0, tokens, &mut buffers.v_rows);
-        let dk = sized(&mut buffers.dk, tokens * width);
-        let dv = sized(&mut buffers.dv, tokens * width);
-        for first in (0..tokens).step_by(QUERIES) {
-            let rows = QUERIES.min(tokens - first);
-            let p = sized(&mut buffers.probabilities, rows * stride);
-            product(simd, q.left(first), k_transposed, p, stride, [rows, shape.head_dim, stride], false);
-            softmax(simd, p, stride, shape, first, tokens);
-            let ds = sized(&mut buffers.dscores, rows * stride);
-            product(simd, dout.left(first), v_transposed, ds, stride, [rows, shape.head_dim, stride], false);
-
-            // The values and their gradient see the probabilities after dropout, and they see their own gradient.
-            let used = if let Some(dropout) = dropout {
-                let mask = sized(&mut buffers.mask, rows * stride);
-                mask_block(simd, dropout, first_group(sequence, head, first), mask);
-                multiply(simd, ds, mask);
-                let dropped = sized(&mut buffers.dropped, rows * stride);
-                dropped.copy_from_slice(p);
-                multiply(simd, dropped, mask);
-                &*dropped
-            } else {
-                &*p
+        let (dqkv, out) = (&mut dqkv[3 * rows.start..3 * rows.end], &mut out[rows]);
+        let [q, k, v] = shape.split(qkv);
+        let inputs = [q, k, v, Rows { values: dout, stride: width }];
+        backward(simd, inputs, shape, sequence, dropout, &mut scratch.attention, true, |part, first, head, rows| {
+            let column = head * shape.head_dim;
+            let (to, row) = match part {
+                Part::Query => (&mut dqkv[3 * first * width + column..], 3 * width),
+                Part::Key => (&mut dqkv[(3 * first + 1) * width + column..], 3 * width),
+                Part::Value => (&mut dqkv[(3 * first + 2) * width + column..], 3 * width),
+                Part::Context => (&mut out[first * width + column..], width),
             };
-            let result = sized(&mut buffers.result, rows * width);
-            let by_query = Left { values: used, row: stride, column: 1 };
-            product(simd, by_query, v_rows, result, width, [rows, tokens, width], false);
-            copy_out(result, width, &mut out[first * row + column..], row, shape.head_dim);
-
-            let later = first > 0;
-            let by_key = Left { values: used, row: 1, column: stride };
-            let dout_rows = dout.right(first, rows, &mut buffers.dout_rows);
-            product(simd, by_key, dout_rows, dv, width, [tokens, rows, width], later);
-
-            softmax_grad(simd, p, stride, shape.scale, ds);
-
-            let by_query = Left { values: ds, row: stride, column: 1 };
-            product(simd, by_query, k_rows, result, width, [rows, tokens, width], false);
-            copy_out(result, width, &mut dqkv[first * 3 * row + column..], 3 * row, shape.head_dim);
-            let by_key = Left { values: ds, row: 1, column: stride };
-            let q_rows = q.right(first, rows, &mut buffers.q_rows);
-            product(simd, by_key, q_rows, dk, width, [tokens, rows, width], later);
-        }
-        copy_out(dk, width, &mut dqkv[row + column..], 3 * row, shape.head_dim);
-        copy_out(dv, width, &mut dqkv[2 * row + column..], 3 * row, shape.head_dim);
+            copy_out(rows, padded(shape.head_dim), to, row, shape.head_dim);
+        });
     }
 }
 
