@@ -22,7 +22,7 @@ use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::serde_json::{Value, json};
 use lmprobe_core::train::{AdamW, Schedule, TrainingParams};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, CallContext, Cancel, Constructor, Encoder, EncoderOutput, Examples, Kind, Objective, Quiet, Seed, TokenBatch,
+    Build, BuildContext, CallContext, Cancel, Constructor, Encoder, EncoderOutput, Examples, Kind, Learner, Material, Objective, Quiet, Seed, TokenBatch,
     Tokenization, TrainingBatch, Want, table,
 };
 use lmprobe_plugins::nn::ops;
@@ -181,23 +181,23 @@ fn contrastive_objective() -> Result<Arc<dyn Objective>> {
     component(Kind::Objective, "contrastive", &json!({}), |build| if let Build::Objective(build) = build { Some(*build) } else { None })
 }
 
-/// The pairs made of the first lines of a corpus.
-fn pairs(encoder: &dyn Encoder, corpus: &str, n: usize) -> Result<TrainingBatch> {
-    let source: Box<dyn BatchSource> = contrastive_objective()?.prepare(&lines(corpus, n)?, encoder, Seed(33))?;
-    Ok(source.batch(&(0..source.len()).collect::<Vec<_>>(), Seed(33))?)
+/// The pairs made of the first lines of a corpus, and the batch of all of them.
+fn pairs(encoder: &dyn Encoder, corpus: &str, n: usize) -> Result<(Box<dyn Learner>, TrainingBatch)> {
+    let learner = contrastive_objective()?.prepare(&Material::Texts(&lines(corpus, n)?), encoder, Seed(33))?;
+    let batch = learner.batch(&(0..learner.len()).collect::<Vec<_>>(), Seed(33))?;
+    Ok((learner, batch))
 }
 
 fn rewire(model: &str, corpus: &str, n: usize, dropout: &str, dtype: &str) -> Result<()> {
     let mut trainee = Trainee::new(model, dropout, dtype)?;
-    let objective = contrastive_objective()?;
-    let batch = pairs(trainee.encoder.as_ref(), corpus, n)?;
+    let (learner, batch) = pairs(trainee.encoder.as_ref(), corpus, n)?;
     let info = trainee.encoder.info().clone();
-    let wants = (0..batch.inputs.len()).map(|index| objective.want(&batch, index, &info)).collect::<lmprobe_core::Result<Vec<_>>>()?;
-    serve(|| trainee.step(&batch.inputs, &wants, |outputs| Ok(objective.loss(outputs, &batch, &info)?)))
+    let wants = (0..batch.inputs.len()).map(|index| learner.want(&batch, index, &info)).collect::<lmprobe_core::Result<Vec<_>>>()?;
+    serve(|| trainee.step(&batch.inputs, &wants, |outputs| Ok(learner.loss(outputs, &batch, &info, None)?)))
 }
 
 fn write_pairs(model: &str, corpus: &str, n: usize, out: &str) -> Result<()> {
-    let batch = pairs(encoder(model, "f32", false)?.as_ref(), corpus, n)?;
+    let (_, batch) = pairs(encoder(model, "f32", false)?.as_ref(), corpus, n)?;
     let sequences = |tokens: &TokenBatch| (0..tokens.len()).map(|index| tokens.sequence(index).to_vec()).collect::<Vec<_>>();
     Ok(std::fs::write(out, json!({"a": sequences(&batch.inputs[0]), "b": sequences(&batch.inputs[1])}).to_string())?)
 }

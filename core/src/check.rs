@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars::prelude::DataFrame;
 
-use crate::{Error, Examples, Result, table};
+use crate::{Error, Examples, Problem, Result, table};
 
 /// Runs a plugin call and turns a panic into an error that names it.
 ///
@@ -27,17 +27,25 @@ pub fn contained<T>(origin: &str, call: impl FnOnce() -> Result<T>) -> Result<T>
 /// # Errors
 /// [`Error::Frame`] with the first thing that is wrong.
 pub fn examples(examples: &Examples, origin: &str) -> Result<()> {
-    table::EXAMPLES.check(&examples.examples, origin)?;
+    let schema = examples.problem.examples_schema();
+    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: schema.name, message });
+    let mut seen = HashSet::new();
+    for frame in [&examples.examples, &examples.train, &examples.dev] {
+        schema.check(frame, origin)?;
+        for id in table::texts(frame, "example_id")? {
+            if !seen.insert(id) {
+                return fail(format!("example_id `{id}` comes twice"));
+            }
+        }
+    }
     table::CANDIDATES.check(&examples.candidates, origin)?;
+    if examples.problem == Problem::Cloze { cloze_examples(examples, origin) } else { labelled_examples(examples, origin) }
+}
+
+fn cloze_examples(examples: &Examples, origin: &str) -> Result<()> {
     let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: "examples", message });
     if examples.examples.height() == 0 {
         return fail("there is no example".into());
-    }
-    let mut seen = HashSet::new();
-    for id in table::texts(&examples.examples, "example_id")? {
-        if !seen.insert(id) {
-            return fail(format!("example_id `{id}` comes twice"));
-        }
     }
     let pools: HashSet<&str> = table::texts(&examples.candidates, "pool")?.into_iter().collect();
     for (row, pool) in table::texts(&examples.examples, "pool")?.into_iter().enumerate() {
@@ -53,13 +61,47 @@ pub fn examples(examples: &Examples, origin: &str) -> Result<()> {
     Ok(())
 }
 
+fn labelled_examples(examples: &Examples, origin: &str) -> Result<()> {
+    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: examples.problem.examples_schema().name, message });
+    if examples.examples.height() == 0 && examples.train.height() == 0 {
+        return fail("there is no example, neither to learn from nor to ask".into());
+    }
+    let known: HashSet<&str> = examples.labels.iter().map(String::as_str).collect();
+    let gold = match examples.problem {
+        Problem::TokenClassification => "tags",
+        Problem::SequenceClassification | Problem::MultiLabel | Problem::MultipleChoice => "golds",
+        Problem::Regression | Problem::ExtractiveQa | Problem::Cloze => return Ok(()),
+    };
+    for frame in [&examples.examples, &examples.train, &examples.dev] {
+        let golds = table::text_lists(frame, gold)?;
+        for (row, golds) in golds.iter().enumerate() {
+            if let Some(label) = golds.iter().find(|label| !known.contains(label.as_str())) {
+                return fail(format!("row {row} has the label `{label}`, which is not among the task's: {}", examples.labels.join(", ")));
+            }
+            let single = matches!(examples.problem, Problem::SequenceClassification | Problem::MultipleChoice);
+            if single && golds.len() > 1 {
+                return fail(format!("row {row} has {} labels, expected one", golds.len()));
+            }
+        }
+        if examples.problem == Problem::TokenClassification {
+            for (row, (words, tags)) in table::text_lists(frame, "words")?.iter().zip(&golds).enumerate() {
+                if !tags.is_empty() && words.len() != tags.len() {
+                    return fail(format!("row {row} has {} words and {} tags", words.len(), tags.len()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks what a prober returned for these examples.
 ///
 /// # Errors
 /// [`Error::Frame`] with the first thing that is wrong.
 pub fn predictions(predictions: &DataFrame, examples: &Examples, origin: &str) -> Result<()> {
-    table::PREDICTIONS.check(predictions, origin)?;
-    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: "predictions", message });
+    let schema = examples.problem.predictions_schema();
+    schema.check(predictions, origin)?;
+    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: schema.name, message });
     let asked = table::texts(&examples.examples, "example_id")?;
     let answered = table::texts(predictions, "example_id")?;
     if asked.len() != answered.len() {
@@ -68,20 +110,44 @@ pub fn predictions(predictions: &DataFrame, examples: &Examples, origin: &str) -
     if let Some((row, (asked, answered))) = asked.iter().zip(&answered).enumerate().find(|(_, (asked, answered))| asked != answered) {
         return fail(format!("row {row} answers `{answered}`, expected `{asked}`"));
     }
+    if examples.problem != Problem::Regression {
+        for (row, scores) in table::real_lists(predictions, "scores")?.into_iter().enumerate() {
+            if scores.iter().any(|score| score.is_nan()) {
+                return fail(format!("row {row} has a NaN score"));
+            }
+        }
+    }
+    // Lists that belong together have one length.
+    let together: &[&str] = match examples.problem {
+        Problem::Cloze => return ranks(predictions, origin),
+        Problem::TokenClassification => &["words", "predictions", "scores"],
+        Problem::SequenceClassification | Problem::MultiLabel | Problem::MultipleChoice => &["labels", "scores"],
+        Problem::ExtractiveQa => &["predictions", "scores", "starts", "start_logits", "end_logits"],
+        Problem::Regression => &[],
+    };
+    let lengths = |name: &str| -> Result<Vec<usize>> {
+        let column = predictions.column(name)?.list()?;
+        Ok((0..column.len()).map(|row| column.get_as_series(row).map_or(0, |cell| cell.len())).collect())
+    };
+    if let [first, rest @ ..] = together {
+        let expected = lengths(first)?;
+        for name in rest {
+            if let Some((row, (found, expected))) = lengths(name)?.iter().zip(&expected).enumerate().find(|(_, (found, expected))| found != expected) {
+                return fail(format!("row {row} has {expected} entries in `{first}` and {found} in `{name}`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ranks(predictions: &DataFrame, origin: &str) -> Result<()> {
+    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: "predictions", message });
     let ranks = predictions.column("rank")?.u64()?;
     let sizes = predictions.column("n_candidates")?.u64()?;
     for (row, (rank, size)) in ranks.iter().zip(sizes.iter()).enumerate() {
         let size = size.unwrap_or(0);
         if rank.is_some_and(|rank| rank == 0 || rank > size) {
             return fail(format!("row {row} has rank {} of {size} candidates", rank.unwrap_or(0)));
-        }
-    }
-    let scores = predictions.column("scores")?.list()?;
-    for row in 0..scores.len() {
-        if let Some(scores) = scores.get_as_series(row)
-            && scores.f64()?.iter().flatten().any(f64::is_nan)
-        {
-            return fail(format!("row {row} has a NaN score"));
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::train::TrainingParams;
-use crate::{CellFilter, EncoderSource, Kind, LibraryOrigin, Metric, Objective, OutputFormat, Prober, Result, Task};
+use crate::train::{TaskShare, TrainingParams};
+use crate::{CellFilter, EncoderInfo, EncoderSource, Kind, LibraryOrigin, Metric, Needs, Objective, OutputFormat, Prober, Problem, Result, Task};
 
 /// A plugin as one item of a run file uses it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,7 +80,36 @@ pub struct Adaptation {
     /// The label in the tables; `none` for the encoder as it is.
     pub label: String,
     /// The objective and its recipe; empty for `none`.
-    pub recipe: Option<(Component, Arc<dyn Objective>, TrainingParams)>,
+    pub recipe: Option<Recipe>,
+}
+
+impl Adaptation {
+    /// The task that is learned from, if it is one.
+    pub fn learned(&self) -> Option<&LearnedTask> {
+        self.recipe.as_ref()?.learned.as_ref()
+    }
+}
+
+/// How an encoder is trained.
+#[derive(Clone)]
+pub struct Recipe {
+    /// How the run file names the objective.
+    pub component: Component,
+    /// The objective.
+    pub objective: Arc<dyn Objective>,
+    /// The training loop's parameters.
+    pub params: TrainingParams,
+    /// The share of a task that is learned from; empty for a corpus.
+    pub learned: Option<LearnedTask>,
+}
+
+/// A share of a task of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnedTask {
+    /// Which of [`Resolved::tasks`].
+    pub task: usize,
+    /// How much of it.
+    pub share: TaskShare,
 }
 
 /// A task of a run.
@@ -141,4 +170,22 @@ pub struct Resolved {
     pub formats: Vec<OutputFormat>,
     /// The run file as it was read, after overrides.
     pub document: Value,
+}
+
+/// Whether a prober can be asked about a task by an encoder that was adapted so. What it asks of the encoder itself is another matter: [`Needs::unmet`].
+///
+/// A prober that reads a task head wants one that was trained on this very task; a checkpoint that was not adapted may bring its own.
+pub fn fits(needs: &Needs, task: (usize, Problem), adaptation: Option<&Adaptation>, encoder: Option<&EncoderInfo>) -> bool {
+    let (index, problem) = task;
+    if !needs.problems.contains(&problem) {
+        return false;
+    }
+    if !needs.task_head {
+        return true;
+    }
+    match adaptation.map(|adaptation| (&adaptation.recipe, adaptation.learned())) {
+        Some((Some(_), learned)) => learned.is_some_and(|learned| learned.task == index),
+        Some((None, _)) => encoder.and_then(|info| info.task_head.as_ref()).is_some_and(|head| head.problem == problem),
+        None => false,
+    }
 }

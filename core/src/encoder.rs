@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::train::Gradients;
-use crate::{CallContext, Error, Result, Seed, TokenBatch, Tokenization};
+use crate::{CallContext, Error, Result, Seed, TaskHead, TaskHeadInfo, TokenBatch, Tokenization};
 
 /// A language model, loaded.
 pub trait Encoder: Send + Sync {
@@ -45,6 +45,11 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// If something is wanted that [`EncoderInfo`] does not offer, or a sequence is longer than the model allows.
     fn encode(&self, tokens: &TokenBatch, want: &Want, cx: &CallContext<'_>) -> Result<EncoderOutput>;
+
+    /// The head that fine-tuning has left in the checkpoint.
+    fn task_head(&self) -> Option<&TaskHead> {
+        None
+    }
 
     /// The handle for training, if the encoder has one.
     fn trainable(&self) -> Option<&dyn Trainable> {
@@ -129,11 +134,11 @@ pub trait Trainable: Send + Sync {
         Ok(store)
     }
 
-    /// Writes weights, configuration and tokenizer in Hugging Face layout into an existing folder.
+    /// Writes weights, configuration and tokenizer in Hugging Face layout into an existing folder; with a head, as a checkpoint of the matching class.
     ///
     /// # Errors
-    /// If a file cannot be written.
-    fn save(&self, folder: &Path) -> Result<()>;
+    /// If a file cannot be written, or the family has no class with such a head.
+    fn save(&self, folder: &Path, head: Option<&TaskHead>) -> Result<()>;
 }
 
 /// A trainable tensor.
@@ -203,6 +208,9 @@ pub struct EncoderInfo {
     pub mlm_head: bool,
     /// Whether the checkpoint has a causal-language-model head.
     pub lm_head: bool,
+    /// What the head that fine-tuning has left in the checkpoint answers, if there is one.
+    #[serde(default)]
+    pub task_head: Option<TaskHeadInfo>,
     /// Whether a token sees only itself and what stands before it.
     pub causal: bool,
     /// Whether it can be trained.
@@ -404,6 +412,7 @@ mod tests {
             pooler: false,
             mlm_head: false,
             lm_head: false,
+            task_head: None,
             causal: false,
             random_init: false,
             dtype: Dtype::F32,

@@ -19,6 +19,8 @@ pub enum ColumnType {
     Texts,
     /// List of 64-bit floats.
     Reals,
+    /// List of 64-bit unsigned whole numbers.
+    Counts,
 }
 
 impl ColumnType {
@@ -31,6 +33,7 @@ impl ColumnType {
             Self::Flag => DataType::Boolean,
             Self::Texts => DataType::List(Box::new(DataType::String)),
             Self::Reals => DataType::List(Box::new(DataType::Float64)),
+            Self::Counts => DataType::List(Box::new(DataType::UInt64)),
         }
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Adaptation, Component, EncoderItem, Error, Resolved, Result, hash_files, hash_json, hash_path};
+use crate::{Component, EncoderItem, Error, Recipe, Resolved, Result, fits, hash_files, hash_json, hash_path};
 
 /// Identity of a job: a hash of everything that can change its numbers. Same id, same numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ pub enum OutputFormat {
 /// What changes a plan besides the run file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlanRequest {
-    /// At most this many questions a relation: for testing, marked in every table.
+    /// At most this many questions a relation, or examples of a task without relations: for testing, marked in every table.
     pub limit: Option<u64>,
 }
 
@@ -167,7 +167,8 @@ impl Plan {
     pub fn new(run: &Resolved, request: PlanRequest) -> Result<Self> {
         let mut builder = Builder { run, limit: request.limit, inputs: BTreeMap::new(), jobs: Vec::new() };
         for task in 0..run.tasks.len() {
-            for (baseline, item) in run.baselines.iter().enumerate() {
+            let problem = run.tasks[task].task.problem();
+            for (baseline, item) in run.baselines.iter().enumerate().filter(|(_, item)| item.prober.needs().problems.contains(&problem)) {
                 if item.prober.needs().randomness {
                     for &seed in &run.seeds {
                         builder.baseline(task, baseline, Some(seed))?;
@@ -185,7 +186,7 @@ impl Plan {
             }
         }
         if !builder.jobs.iter().any(|job| matches!(job.kind, JobKind::Probe { .. })) && !run.probers.is_empty() {
-            return Err(Error::Config("the filters `include` and `exclude` leave no cell to probe".into()));
+            return Err(Error::Config("no cell is left to probe: `include` and `exclude` leave none, or no prober can ask about any task".into()));
         }
         Ok(Self { name: run.name.clone(), jobs: builder.jobs, limit: request.limit, inputs: builder.inputs })
     }
@@ -248,6 +249,10 @@ impl Builder<'_> {
                 let matches = |filter: &CellFilter| {
                     filter.matches(&encoder_item.component.label, &adaptation.label, &task_item.component.label, &prober_item.component.label, seed)
                 };
+                let asked = (task, task_item.task.problem());
+                if !fits(&prober_item.prober.needs(), asked, Some(adaptation), Some(encoder_item.source.info())) {
+                    continue;
+                }
                 if (run.include.is_empty() || run.include.iter().any(matches)) && !run.exclude.iter().any(matches) {
                     chosen.push((task, prober));
                 }
@@ -263,7 +268,7 @@ impl Builder<'_> {
         let random_init = encoder_item.source.info().random_init;
         let trained = match &adaptation.recipe {
             None => None,
-            Some(recipe) => Some(self.training(encoder, adapt, adaptation, recipe, &encoder_identity, seed)?),
+            Some(recipe) => Some(self.training(encoder, adapt, recipe, &encoder_identity, seed)?),
         };
         for (task, prober) in chosen {
             let (task_item, prober_item) = (&run.tasks[task], &run.probers[prober]);
@@ -284,24 +289,20 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn training(
-        &mut self,
-        encoder: usize,
-        adapt: usize,
-        adaptation: &Adaptation,
-        (component, _, _): &(Component, std::sync::Arc<dyn crate::Objective>, crate::train::TrainingParams),
-        encoder_identity: &Value,
-        seed: u64,
-    ) -> Result<JobId> {
-        let mut objective = self.identity(component)?;
-        // How often a checkpoint is written changes no number.
+    fn training(&mut self, encoder: usize, adapt: usize, recipe: &Recipe, encoder_identity: &Value, seed: u64) -> Result<JobId> {
+        let mut objective = self.identity(&recipe.component)?;
         if let Some(params) = objective.pointer_mut("/params").and_then(Value::as_object_mut) {
+            // How often a checkpoint is written changes no number, and a task counts by what it holds.
             params.remove("checkpoint_every");
+            params.remove("task");
         }
-        let identity = json!({"job": "train", "encoder": encoder_identity, "objective": objective, "seed": seed});
+        let mut identity = json!({"job": "train", "encoder": encoder_identity, "objective": objective, "seed": seed});
+        if let Some(learned) = &recipe.learned {
+            identity["task"] = self.identity(&self.run.tasks[learned.task].component)?;
+        }
         let cell = Cell {
             encoder: Some(self.run.encoders[encoder].component.label.clone()),
-            adapt: Some(adaptation.label.clone()),
+            adapt: Some(self.run.adapt[adapt].label.clone()),
             seed: Some(seed),
             ..Cell::default()
         };

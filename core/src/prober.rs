@@ -2,14 +2,14 @@
 
 use polars::prelude::DataFrame;
 
-use crate::{CallContext, Encoder, EncoderInfo, Error, Examples, Result};
+use crate::{CallContext, Encoder, EncoderInfo, Error, Examples, Problem, Result};
 
 /// A way of asking. It knows nothing of how answers are scored.
 pub trait Prober: Send + Sync {
     /// What the prober asks of an encoder; checked before any weight is loaded.
     fn needs(&self) -> Needs;
 
-    /// Asks, and returns [`crate::table::PREDICTIONS`], one row an example in the order of the examples.
+    /// Asks, and returns predictions, [`Problem::predictions_schema`], one row an example in the order of the examples.
     ///
     /// `encoders` has as many entries as [`Needs::encoders`] says.
     ///
@@ -19,8 +19,12 @@ pub trait Prober: Send + Sync {
 }
 
 /// What a prober or an objective asks of an encoder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
+    /// What kinds of questions it can ask; tasks of other kinds are not given to it.
+    pub problems: &'static [Problem],
+    /// A head for the task, which fine-tuning leaves in a checkpoint.
+    pub task_head: bool,
     /// How many encoders: 0 for a baseline, 1 for most.
     pub encoders: usize,
     /// A mask token.
@@ -35,6 +39,22 @@ pub struct Needs {
     pub trainable: bool,
     /// A seed: its answers are drawn, so they depend on the seed of the run.
     pub randomness: bool,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self {
+            problems: &[Problem::Cloze],
+            task_head: false,
+            encoders: 0,
+            mask_token: false,
+            mlm_head: false,
+            pooler: false,
+            layers: Vec::new(),
+            trainable: false,
+            randomness: false,
+        }
+    }
 }
 
 impl Needs {

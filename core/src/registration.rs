@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::{EncoderSource, Metric, Objective, Prober, Result, Task};
+use crate::{EncoderSource, Metric, Objective, Prober, Problem, Result, Task};
 
 /// The five kinds of plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +63,18 @@ pub type Constructor<T> = &'static (dyn Fn(Value, &BuildContext) -> Result<Arc<T
 
 /// Makes a JSON value that describes a plugin.
 pub type Describe = &'static (dyn Fn() -> Value + Send + Sync);
+
+/// The defaults of a task's recipe, given what the user wrote and the problem of the task, if they are known: a preset may depend on both.
+pub type Preset = &'static (dyn Fn(&Map<String, Value>, Option<Problem>) -> Result<Map<String, Value>> + Send + Sync);
+
+/// What an objective learns from, and the defaults of its recipe.
+#[derive(Clone, Copy)]
+pub enum RecipeDefaults {
+    /// Text files; the values, a JSON object, replace those of [`crate::train::TrainingParams`].
+    Corpus(Describe),
+    /// A task; the values replace those of [`crate::train::TrainingParams`], of [`crate::train::TaskShare`] and of the objective's own parameters.
+    Task(Preset),
+}
 
 /// The constructor of a plugin, by kind.
 #[derive(Clone, Copy)]
@@ -166,8 +178,8 @@ pub struct Registration {
     pub schema: Describe,
     /// `model_type` values of `config.json` that this encoder reads; empty for other kinds.
     pub families: &'static [&'static str],
-    /// For an objective: where its recipe departs from [`crate::train::TrainingParams`]'s defaults, as a JSON object.
-    pub recipe: Option<Describe>,
+    /// For an objective: what it learns from, and where its recipe departs from the general defaults. Empty for a corpus and no departure.
+    pub recipe: Option<RecipeDefaults>,
     /// Where it comes from.
     pub origin: Origin,
 }

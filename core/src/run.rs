@@ -8,10 +8,10 @@ use std::time::Instant;
 use polars::prelude::{Column as PolarsColumn, DataFrame, IntoColumn, NamedFrom, Series};
 
 use crate::manifest::{self, JobRecord, Manifest, ManifestJob};
-use crate::train::{TrainingJob, train};
+use crate::train::{Outcome, Signal, TrainingJob, share_of, train};
 use crate::{
-    CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Job, JobId, JobKind, MetricItem, Plan, ProberItem, Progress, Resolved, Result, RunOptions,
-    RunSummary, Seed, Store, TaskItem, check, table,
+    CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Job, JobId, JobKind, MetricItem, Plan, ProberItem, Problem, Progress, Resolved, Result,
+    RunOptions, RunSummary, Seed, Store, TaskItem, check, table,
 };
 
 /// Conventions that every number of this program follows.
@@ -85,7 +85,7 @@ fn resolved_json(run: &Resolved) -> serde_json::Value {
         "seeds": run.seeds,
         "plugins": run.libraries,
         "encoders": run.encoders.iter().map(|item| serde_json::json!({"component": item.component, "info": item.source.info()})).collect::<Vec<_>>(),
-        "adapt": run.adapt.iter().map(|adapt| adapt.recipe.as_ref().map(|(component, _, _)| component)).collect::<Vec<_>>(),
+        "adapt": run.adapt.iter().map(|adapt| adapt.recipe.as_ref().map(|recipe| &recipe.component)).collect::<Vec<_>>(),
         "tasks": run.tasks.iter().map(|item| &item.component).collect::<Vec<_>>(),
         "probers": run.probers.iter().map(|item| &item.component).collect::<Vec<_>>(),
         "baselines": run.baselines.iter().map(|item| &item.component).collect::<Vec<_>>(),
@@ -165,15 +165,7 @@ impl Executor<'_> {
             }
             JobKind::Train { encoder, adapt } => {
                 self.loaded = None;
-                let item = &self.run.encoders[encoder];
-                let (_, objective, params) = self.run.adapt[adapt].recipe.as_ref().expect("a training job has a recipe");
-                let folder = self.store.job(&job.id);
-                let record = check::contained(&format!("training `{}`", job.cell), || {
-                    let encoder = item.source.load(cx.seed.child("init"))?;
-                    train(&TrainingJob { encoder: encoder.as_ref(), objective: objective.as_ref(), params, folder: folder.checkpoints() }, cx)
-                })?;
-                table::TRAINING.check(&record, "the training loop")?;
-                folder.write_table("training", &record)
+                self.train(job, encoder, adapt, cx)
             }
             JobKind::Probe { encoder, task, prober, .. } => {
                 let run = self.run;
@@ -201,6 +193,38 @@ impl Executor<'_> {
         }
     }
 
+    fn train(&mut self, job: &Job, encoder: usize, adapt: usize, cx: &CallContext<'_>) -> Result<()> {
+        let run = self.run;
+        let recipe = run.adapt[adapt].recipe.as_ref().expect("a training job has a recipe");
+        let folder = self.store.job(&job.id);
+        let share = match &recipe.learned {
+            None => None,
+            Some(learned) => {
+                let examples = self.examples(learned.task, cx)?;
+                // The seed of the run alone decides the order of a task's examples, so that smaller shares lie within larger ones.
+                let seed = cx.seed.child("subset");
+                Some(share_of(&examples, &learned.share, recipe.objective.needs_dev(), seed)?)
+            }
+        };
+        if let Some(share) = &share {
+            for note in &share.notes {
+                cx.warn(note);
+            }
+            folder.write_table("subset", &share.table)?;
+        }
+        let signal = share.as_ref().map_or(Signal::Corpus, |share| Signal::Task(&share.examples));
+        let Outcome { training, evaluations } = check::contained(&format!("training `{}`", job.cell), || {
+            let encoder = run.encoders[encoder].source.load(cx.seed.child("init"))?;
+            let job =
+                TrainingJob { encoder: encoder.as_ref(), objective: recipe.objective.as_ref(), signal, params: &recipe.params, folder: folder.checkpoints() };
+            train(&job, cx)
+        })?;
+        table::TRAINING.check(&training, "the training loop")?;
+        table::EVALUATIONS.check(&evaluations, "the training loop")?;
+        folder.write_table("evaluations", &evaluations)?;
+        folder.write_table("training", &training)
+    }
+
     fn probe(&mut self, job: &Job, task: usize, item: &ProberItem, encoders: &[&dyn Encoder], cx: &CallContext<'_>) -> Result<()> {
         let examples = self.examples(task, cx)?;
         let origin = format!("prober `{}`", item.component.id);
@@ -217,8 +241,13 @@ impl Executor<'_> {
         let origin = format!("task `{}`", component.id);
         let mut examples = check::contained(&origin, || plugin.examples(cx))?;
         check::examples(&examples, &origin)?;
-        if let Some(limit) = self.plan.limit {
-            examples.examples = first_of_each_relation(&examples.examples, limit)?;
+        for note in &examples.notes {
+            cx.warn(note);
+        }
+        match (self.plan.limit, examples.problem) {
+            (None, _) => {}
+            (Some(limit), Problem::Cloze) => examples.examples = first_of_each_relation(&examples.examples, limit)?,
+            (Some(limit), _) => examples.examples = examples.examples.head(Some(usize::try_from(limit).unwrap_or(usize::MAX))),
         }
         let examples = Arc::new(examples);
         self.examples.insert(task, examples.clone());
@@ -235,15 +264,25 @@ impl Executor<'_> {
             }
             let folder = self.store.job(&job.id);
             if let JobKind::Train { .. } = job.kind {
-                let frame = self.with_labels(&folder.read_table("training")?, job)?;
-                kept.extend(self.store.write_table(&format!("training/{}", file_name(job)), &frame, &self.run.formats)?);
+                for (name, folder_name) in [("training", "training"), ("evaluations", "evaluations"), ("subset", "subsets")] {
+                    if !folder.has_table(name) {
+                        continue;
+                    }
+                    let frame = folder.read_table(name)?;
+                    if name == "evaluations" && frame.height() == 0 {
+                        continue;
+                    }
+                    let frame = self.with_labels(&frame, job)?;
+                    kept.extend(self.store.write_table(&format!("{folder_name}/{}", file_name(job)), &frame, &self.run.formats)?);
+                }
                 continue;
             }
             let predictions = folder.read_table("predictions")?;
-            table::PREDICTIONS.check(&predictions, &format!("job {}", job.id))?;
+            let problem = self.problem(job);
+            problem.predictions_schema().check(&predictions, &format!("job {}", job.id))?;
             let frame = self.with_labels(&predictions, job)?;
             kept.extend(self.store.write_table(&format!("predictions/{}", file_name(job)), &frame, &self.run.formats)?);
-            for item in &self.run.metrics {
+            for item in self.run.metrics.iter().filter(|item| item.metric.problems().contains(&problem)) {
                 let rows = match self.score(item, &predictions) {
                     Ok(rows) => self.with_labels(&rows, job)?,
                     Err(Error::Cancelled) => return Err(Error::Cancelled),
@@ -261,7 +300,7 @@ impl Executor<'_> {
                 });
             }
         }
-        for folder in ["predictions", "training"] {
+        for folder in ["predictions", "training", "evaluations", "subsets"] {
             self.store.keep_only(folder, &kept)?;
         }
         let mut scores = match scores {
@@ -272,6 +311,22 @@ impl Executor<'_> {
         table::SCORES.check(&scores, "the run")?;
         self.store.write_table("scores", &scores, &self.run.formats)?;
         Ok(scores)
+    }
+
+    /// What kind of answers the job's predictions are.
+    fn problem(&self, job: &Job) -> Problem {
+        match job.kind {
+            JobKind::Baseline { task, .. } | JobKind::Probe { task, .. } => self.run.tasks[task].task.problem(),
+            JobKind::Train { .. } => unreachable!("a training job has no predictions"),
+        }
+    }
+
+    /// Percent of a task's training examples that were learned from.
+    fn training_size(&self, job: &Job) -> Option<f64> {
+        match job.kind {
+            JobKind::Probe { adapt, .. } | JobKind::Train { adapt, .. } => Some(self.run.adapt[adapt].learned()?.share.training_size),
+            JobKind::Baseline { .. } => None,
+        }
     }
 
     /// What one metric says of one job's predictions.
@@ -300,6 +355,7 @@ impl Executor<'_> {
             text("encoder", job.cell.encoder.as_deref()),
             text("adapt", job.cell.adapt.as_deref()),
         ];
+        columns.push(Series::new("training_size".into(), vec![self.training_size(job); n]).into_column());
         if !matches!(job.kind, JobKind::Train { .. }) {
             columns.push(text("task", job.cell.task.as_deref()));
             columns.push(text("prober", job.cell.prober.as_deref()));

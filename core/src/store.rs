@@ -178,6 +178,11 @@ impl JobFolder {
         write_parquet(&self.jobs.join(format!("{name}.parquet")), frame)
     }
 
+    /// Whether the job has written a table of this name.
+    pub fn has_table(&self, name: &str) -> bool {
+        self.jobs.join(format!("{name}.parquet")).is_file()
+    }
+
     /// Reads a table of the job.
     ///
     /// # Errors

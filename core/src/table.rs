@@ -45,18 +45,158 @@ pub const PREDICTIONS: FrameSchema = FrameSchema {
     ],
 };
 
+const EXAMPLE_ID: Column = column("example_id", ColumnType::Text, false, "Stable identifier, unique in the task over all its splits.");
+const CLUSTER: Column = column(
+    "cluster",
+    ColumnType::Text,
+    false,
+    "What belongs together: a document, a premise. Subsets keep it whole, intervals resample it. The example's own id if nothing is known.",
+);
+
+/// Words with a tag each.
+pub const TAGGED_EXAMPLES: FrameSchema = FrameSchema {
+    name: "tagged examples",
+    doc: "One row a sentence.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("words", ColumnType::Texts, false, "The words, as the file splits them."),
+        column("tags", ColumnType::Texts, false, "The tag of each word, `B-Disease`; empty where nothing is known of the gold."),
+    ],
+};
+
+/// Texts, or pairs of texts, with labels.
+pub const LABELLED_EXAMPLES: FrameSchema = FrameSchema {
+    name: "labelled examples",
+    doc: "One row a text or pair of texts.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("text", ColumnType::Text, false, "The text, or the first of a pair."),
+        column("text_pair", ColumnType::Text, true, "The second text of a pair; empty for a single text."),
+        column("golds", ColumnType::Texts, false, "The right labels: one of a classification, any number of a multi-label problem."),
+    ],
+};
+
+/// Texts, or pairs of texts, with a number.
+pub const SCORED_EXAMPLES: FrameSchema = FrameSchema {
+    name: "scored examples",
+    doc: "One row a text or pair of texts.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("text", ColumnType::Text, false, "The text, or the first of a pair."),
+        column("text_pair", ColumnType::Text, true, "The second text of a pair; empty for a single text."),
+        column("target", ColumnType::Real, true, "The right number; empty where nothing is known of the gold."),
+    ],
+};
+
+/// Questions with written answers to choose from.
+pub const CHOICE_EXAMPLES: FrameSchema = FrameSchema {
+    name: "choice examples",
+    doc: "One row a question.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("text", ColumnType::Text, false, "The question, with its context if it has one."),
+        column("choices", ColumnType::Texts, false, "The answers to choose from; the first is called `A`."),
+        column("golds", ColumnType::Texts, false, "The letter of the right answer."),
+    ],
+};
+
+/// Questions about a context that holds the answer.
+pub const QUESTION_EXAMPLES: FrameSchema = FrameSchema {
+    name: "question examples",
+    doc: "One row a question about one context.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("question", ColumnType::Text, false, "The question."),
+        column("context", ColumnType::Text, false, "The text that holds the answer."),
+        column("golds", ColumnType::Texts, false, "Every right answer as the context has it; none if the context does not answer it."),
+        column("starts", ColumnType::Counts, false, "Where each right answer begins in the context, in characters."),
+    ],
+};
+
+/// Tags predicted for words.
+pub const TAGGED_PREDICTIONS: FrameSchema = FrameSchema {
+    name: "tagged predictions",
+    doc: "One row a sentence, in the order of the examples. All lists of a row have one entry a word.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("words", ColumnType::Texts, false, "The words."),
+        column("golds", ColumnType::Texts, false, "Their right tags; empty where nothing is known of the gold."),
+        column("predictions", ColumnType::Texts, false, "Their predicted tags."),
+        column("scores", ColumnType::Reals, false, "Probability of each predicted tag."),
+    ],
+};
+
+/// Labels predicted for texts, or letters for questions with choices.
+pub const LABELLED_PREDICTIONS: FrameSchema = FrameSchema {
+    name: "labelled predictions",
+    doc: "One row a text, in the order of the examples.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("labels", ColumnType::Texts, false, "All labels, in the order of the model; the same in every row but for choices, whose number may differ."),
+        column("negative", ColumnType::Text, true, "The label that says that nothing is there, such as `0` or `false`, if the task declares one."),
+        column("golds", ColumnType::Texts, false, "The right labels; empty of a classification where nothing is known of the gold."),
+        column(
+            "predictions",
+            ColumnType::Texts,
+            false,
+            "The predicted labels: one of a classification, those with a probability above 0.5 of a multi-label problem.",
+        ),
+        column("scores", ColumnType::Reals, false, "Probability of each of `labels`; they sum to 1 for a classification."),
+    ],
+};
+
+/// Numbers predicted for texts.
+pub const SCORED_PREDICTIONS: FrameSchema = FrameSchema {
+    name: "scored predictions",
+    doc: "One row a text or pair of texts, in the order of the examples.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("target", ColumnType::Real, true, "The right number; empty where nothing is known of the gold."),
+        column("prediction", ColumnType::Real, false, "The predicted number."),
+    ],
+};
+
+/// Answers predicted for questions.
+pub const ANSWERED_PREDICTIONS: FrameSchema = FrameSchema {
+    name: "answered predictions",
+    doc: "One row a question, in the order of the examples. `predictions`, `scores`, `starts` and the logits have one entry an answer, best first.",
+    columns: &[
+        EXAMPLE_ID,
+        CLUSTER,
+        column("golds", ColumnType::Texts, false, "Every right answer; none if the context does not answer the question."),
+        column("predictions", ColumnType::Texts, false, "The answers, best first; an empty text says that the context holds none."),
+        column("scores", ColumnType::Reals, false, "Their probabilities among the answers listed."),
+        column("starts", ColumnType::Counts, false, "Where each begins in the context, in characters; 0 of an empty answer."),
+        column("start_logits", ColumnType::Reals, false, "Logit of the first piece."),
+        column("end_logits", ColumnType::Reals, false, "Logit of the last piece."),
+    ],
+};
+
 /// What a metric computes.
 pub const METRIC_ROWS: FrameSchema = FrameSchema { name: "metric rows", doc: "One row a number.", columns: METRIC_COLUMNS };
 
 const METRIC_COLUMNS: &[Column] = &[
     column("metric", ColumnType::Text, false, "Name of the metric, `acc@10`."),
-    column("aggregate", ColumnType::Text, false, "`micro` over all questions, `macro` mean over relations, `relation` one relation."),
-    column("relation", ColumnType::Text, true, "The relation of a `relation` row."),
+    column(
+        "aggregate",
+        ColumnType::Text,
+        false,
+        "`micro` over all examples, `macro` mean over relations or labels, `relation` one relation, `label` one label or entity type.",
+    ),
+    column("relation", ColumnType::Text, true, "The relation of a `relation` row, the label of a `label` row."),
     column("value", ColumnType::Real, false, "The number; proportions are fractions in [0, 1]."),
     column("ci_low", ColumnType::Real, false, "Lower end of the 95 % interval."),
     column("ci_high", ColumnType::Real, false, "Upper end of the 95 % interval."),
     column("ci_method", ColumnType::Text, false, "How the interval was made."),
-    column("n", ColumnType::Count, false, "Questions (micro, relation) or relations (macro) the value is a mean of."),
+    column("n", ColumnType::Count, false, "What the value is computed from: examples or entities (micro, relation, label), relations or labels (macro)."),
     column("unit", ColumnType::Text, false, "Unit of the value."),
     column("higher_is_better", ColumnType::Flag, false, "Direction."),
 ];
@@ -70,6 +210,12 @@ pub const SCORES: FrameSchema = FrameSchema {
         column("job_id", ColumnType::Text, false, "The job that made the predictions: same id, same numbers."),
         column("encoder", ColumnType::Text, true, "Label of the encoder; empty for a baseline."),
         column("adapt", ColumnType::Text, true, "Label of the adaptation; empty for a baseline."),
+        column(
+            "training_size",
+            ColumnType::Real,
+            true,
+            "Share of the training examples that was learned from, in percent; empty where nothing was learned from a task.",
+        ),
         column("task", ColumnType::Text, false, "Label of the task."),
         column("prober", ColumnType::Text, false, "Label of the prober or baseline."),
         column("baseline", ColumnType::Flag, false, "Whether the row is a baseline that asks no model."),
@@ -100,6 +246,26 @@ pub const TRAINING: FrameSchema = FrameSchema {
     ],
 };
 
+/// Scores on the examples that are held out for development, at the end of each epoch.
+pub const EVALUATIONS: FrameSchema = FrameSchema {
+    name: "evaluations",
+    doc: "One row an evaluation during a training.",
+    columns: &[
+        column("step", ColumnType::Count, false, "Optimiser steps done."),
+        column("epoch", ColumnType::Count, false, "Passes over the training examples done."),
+        column("metric", ColumnType::Text, false, "Name of the metric."),
+        column("value", ColumnType::Real, false, "The number."),
+        column("kept", ColumnType::Flag, false, "Whether it was the best so far, so that these weights were kept."),
+    ],
+};
+
+/// The examples that a training learned from.
+pub const SUBSET: FrameSchema = FrameSchema {
+    name: "subset",
+    doc: "One row an example of the training or development split that the training used.",
+    columns: &[EXAMPLE_ID, column("split", ColumnType::Text, false, "`train` or `dev`.")],
+};
+
 /// Collects rows of [`METRIC_ROWS`].
 #[derive(Debug, Default)]
 pub struct MetricRows {
@@ -111,9 +277,9 @@ pub struct MetricRows {
 pub struct MetricRow {
     /// Name of the metric.
     pub metric: String,
-    /// `micro`, `macro` or `relation`.
+    /// `micro`, `macro`, `relation` or `label`.
     pub aggregate: &'static str,
-    /// The relation of a `relation` row.
+    /// The relation of a `relation` row, the label of a `label` row.
     pub relation: Option<String>,
     /// The number.
     pub value: f64,
@@ -181,6 +347,76 @@ pub fn reals_column(name: &str, cells: &[Vec<f64>]) -> Series {
         builder.append_slice(cell);
     }
     polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+}
+
+/// A column whose cells are lists of whole numbers.
+pub fn counts_column(name: &str, cells: &[Vec<u64>]) -> Series {
+    let mut builder = polars::prelude::ListPrimitiveChunkedBuilder::<polars::prelude::UInt64Type>::new(
+        name.into(),
+        cells.len(),
+        cells.iter().map(Vec::len).sum(),
+        polars::prelude::DataType::UInt64,
+    );
+    for cell in cells {
+        builder.append_slice(cell);
+    }
+    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+}
+
+/// The cells of a column of lists of floats.
+///
+/// # Errors
+/// If there is no such column.
+pub fn real_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<f64>>> {
+    let column = frame.column(name)?.list()?;
+    let mut cells = Vec::with_capacity(column.len());
+    for index in 0..column.len() {
+        cells.push(match column.get_as_series(index) {
+            Some(cell) => cell.f64()?.iter().flatten().collect(),
+            None => Vec::new(),
+        });
+    }
+    Ok(cells)
+}
+
+/// The cells of a column of lists of whole numbers.
+///
+/// # Errors
+/// If there is no such column.
+pub fn count_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<u64>>> {
+    let column = frame.column(name)?.list()?;
+    let mut cells = Vec::with_capacity(column.len());
+    for index in 0..column.len() {
+        cells.push(match column.get_as_series(index) {
+            Some(cell) => cell.u64()?.iter().flatten().collect(),
+            None => Vec::new(),
+        });
+    }
+    Ok(cells)
+}
+
+/// The cells of a text column; an empty cell is `None`.
+///
+/// # Errors
+/// If there is no such column of texts.
+pub fn optional_texts<'a>(frame: &'a DataFrame, name: &str) -> Result<Vec<Option<&'a str>>> {
+    Ok(frame.column(name)?.str()?.iter().collect())
+}
+
+/// The cells of a column of floats; an empty cell is `None`.
+///
+/// # Errors
+/// If there is no such column of floats.
+pub fn optional_reals(frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
+    Ok(frame.column(name)?.f64()?.iter().collect())
+}
+
+/// A table without rows of a schema.
+///
+/// # Errors
+/// If the table library refuses the columns.
+pub fn empty(schema: &FrameSchema) -> Result<DataFrame> {
+    frame_of(schema.columns.iter().map(|column| Series::new_empty(column.name.into(), &column.kind.dtype())).collect())
 }
 
 /// The cells of a text column that has no empty cell; an empty cell reads as an empty text.

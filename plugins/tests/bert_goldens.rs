@@ -271,7 +271,7 @@ fn what_is_saved_is_loaded_to_the_same_bits() {
     for name in FIXTURES {
         let (encoder, batch) = (load(name), Expected::of(name).batch());
         let saved = tempfile::tempdir().unwrap();
-        encoder.trainable().unwrap().save(saved.path()).unwrap();
+        encoder.trainable().unwrap().save(saved.path(), None).unwrap();
         let again = source(name).at(saved.path()).unwrap();
         assert_eq!(again.info().lowercase, encoder.info().lowercase, "{name}");
         let again = again.load(Seed(0)).unwrap();
@@ -353,7 +353,7 @@ fn long_beginnings_keep_their_mask_and_faithful_ones_lose_it() {
     };
     let mask = encoder.info().mask.clone().unwrap().id;
     for (params, kept) in [("{\"max_length\": 12}", true), ("{\"max_length\": 12, \"faithful\": true}", false)] {
-        let source = build(params).prepare(&texts, encoder.as_ref(), Seed(1)).unwrap();
+        let source = build(params).prepare(&lmprobe_core::Material::Texts(&texts), encoder.as_ref(), Seed(1)).unwrap();
         let batch = source.batch(&[0], Seed(0)).unwrap();
         assert!(batch.inputs[0].ids.len() <= 12);
         assert_eq!(batch.inputs[0].ids.contains(&mask), kept, "{params}");

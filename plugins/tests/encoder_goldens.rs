@@ -244,7 +244,7 @@ fn what_is_saved_and_exported_is_loaded_to_the_same_bits() {
             tensors.flat_map(values).map(f32::to_bits).collect()
         };
         let (saved, exported) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        encoder.trainable().unwrap().save(saved.path()).unwrap();
+        encoder.trainable().unwrap().save(saved.path(), None).unwrap();
         source.export(exported.path()).unwrap();
         for copy in [saved.path(), exported.path()] {
             let again = source.at(copy).unwrap();

@@ -1,6 +1,6 @@
 //! What fits together: labels of filters, and what probers and objectives ask of encoders.
 
-use lmprobe_core::{Adaptation, CellFilter, EncoderItem, Needs, ProberItem, TaskItem};
+use lmprobe_core::{Adaptation, CellFilter, EncoderItem, MetricItem, Needs, ProberItem, Problem, Recipe, TaskItem, fits};
 
 use crate::diagnostic::Report;
 use crate::lists::{Entry, labels};
@@ -13,6 +13,8 @@ pub(crate) struct Matrix<'a> {
     pub(crate) adapt: &'a [Entry<Adaptation>],
     pub(crate) tasks: &'a [Entry<TaskItem>],
     pub(crate) probers: &'a [Entry<ProberItem>],
+    pub(crate) baselines: &'a [Entry<ProberItem>],
+    pub(crate) metrics: &'a [Entry<MetricItem>],
     /// Empty if they could not be read.
     pub(crate) seeds: &'a [u64],
     pub(crate) include: &'a [CellFilter],
@@ -55,6 +57,58 @@ impl Matrix<'_> {
         report.len() == before
     }
 
+    /// Reports what is listed and has no part in the run: probers and metrics that fit no task, tasks that nothing asks.
+    pub(crate) fn check_parts(&self, report: &mut Report) {
+        let problems: Option<Vec<Problem>> = self.tasks.iter().map(|task| Some(task.built.as_ref()?.task.problem())).collect();
+        // A task that could not be read may be the one that fits.
+        let Some(problems) = problems.filter(|problems| !problems.is_empty()) else { return };
+        let tasks = || {
+            let of = |task: &Entry<TaskItem>| task.built.as_ref().map(|task| format!("`{}` is a {} task", task.component.label, task.task.problem()));
+            self.tasks.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+        };
+        let words = |problems: &[Problem]| problems.iter().map(|problem| problem.word()).collect::<Vec<_>>().join(", ");
+        for (entry, noun) in self.probers.iter().map(|entry| (entry, "prober")).chain(self.baselines.iter().map(|entry| (entry, "baseline"))) {
+            let Some(prober) = &entry.built else { continue };
+            let needs = prober.prober.needs();
+            if !problems.iter().any(|problem| needs.problems.contains(problem)) {
+                report
+                    .error(entry.location, &entry.key, format!("{noun} `{}` can ask about none of the tasks", prober.component.id))
+                    .label(format!("it asks about: {}", words(needs.problems)))
+                    .help(tasks());
+            }
+        }
+        for entry in self.metrics {
+            let Some(metric) = &entry.built else { continue };
+            if !problems.iter().any(|problem| metric.metric.problems().contains(problem)) {
+                report
+                    .error(entry.location, &entry.key, format!("metric `{}` can score none of the tasks", metric.component.id))
+                    .label(format!("it scores: {}", words(metric.metric.problems())))
+                    .help(tasks());
+            }
+        }
+        for (index, entry) in self.tasks.iter().enumerate() {
+            let Some(task) = &entry.built else { continue };
+            let asked = (index, task.task.problem());
+            let learned = self.adapt.iter().any(|adapt| adapt.built.as_ref().is_none_or(|adapt| adapt.learned().is_some_and(|learned| learned.task == index)));
+            let probed = self.probers.iter().any(|prober| {
+                let Some(prober) = &prober.built else { return true };
+                self.adapt.iter().any(|adapt| {
+                    let Some(adapt) = &adapt.built else { return true };
+                    let one = |encoder: &Entry<EncoderItem>| {
+                        encoder.built.as_ref().is_none_or(|encoder| fits(&prober.prober.needs(), asked, Some(adapt), Some(encoder.source.info())))
+                    };
+                    self.encoders.iter().any(one)
+                })
+            });
+            if !learned && !probed {
+                report
+                    .error(entry.location, &entry.key, format!("nothing asks about task `{}`, a {} task", task.component.label, asked.1))
+                    .label("no prober of this run can, and no adaptation learns from it".to_owned())
+                    .help("`lmprobe list probers` shows what each asks about; a fine-tuned head is asked by `task-head`".to_owned());
+            }
+        }
+    }
+
     /// Reports every pair of prober and encoder, and of objective and encoder, that the run asks for and that cannot work.
     pub(crate) fn check_needs(&self, report: &mut Report) {
         for entry in self.probers {
@@ -66,7 +120,7 @@ impl Matrix<'_> {
         }
         let training_only = self.tasks.is_empty() || self.probers.is_empty();
         for entry in self.adapt {
-            let Some(Adaptation { label, recipe: Some((component, objective, _)) }) = &entry.built else { continue };
+            let Some(Adaptation { label, recipe: Some(Recipe { component, objective, .. }) }) = &entry.built else { continue };
             let needs = Needs { trainable: true, ..objective.needs() };
             let used = |encoder: &str| training_only || self.any(&|cell| cell.encoder == Some(encoder) && cell.adapt == Some(label));
             let what = Asking { verb: "train", noun: "objective", id: &component.id, filter: "adapt", label };
@@ -106,6 +160,9 @@ impl Matrix<'_> {
             for adapt in self.adapt {
                 for task in self.tasks {
                     for prober in self.probers {
+                        if !Self::fit(encoder, adapt, task, prober, self.tasks) {
+                            continue;
+                        }
                         for &seed in self.seeds {
                             let cell = Labels {
                                 encoder: encoder.label.as_deref(),
@@ -123,6 +180,13 @@ impl Matrix<'_> {
             }
         }
         false
+    }
+
+    /// Whether such a cell can be; what could not be read may fit.
+    fn fit(encoder: &Entry<EncoderItem>, adapt: &Entry<Adaptation>, task: &Entry<TaskItem>, prober: &Entry<ProberItem>, tasks: &[Entry<TaskItem>]) -> bool {
+        let (Some(encoder), Some(adapt), Some(asked), Some(prober)) = (&encoder.built, &adapt.built, &task.built, &prober.built) else { return true };
+        let index = tasks.iter().position(|other| std::ptr::eq(other, task)).unwrap_or(usize::MAX);
+        fits(&prober.prober.needs(), (index, asked.task.problem()), Some(adapt), Some(encoder.source.info()))
     }
 
     fn chosen(&self, cell: &Labels<'_>) -> bool {

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lmprobe_core::candle_core::Tensor;
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, ExistingFile, MaskToken, Metric,
-    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Registration, Resolved, Result, Seed, Task, TrainingBatch, Want, schema_of,
+    Build, BuildContext, CallContext, Dtype, Encoder, EncoderInfo, EncoderSource, Error, Examples, ExistingFile, Learner, MaskToken, Material, Metric,
+    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, RecipeDefaults, Registration, Resolved, Result, Seed, Task, schema_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -95,7 +94,7 @@ macro_rules! registration {
 }
 
 registration!(BERT, "bert", Build::Encoder(&build_bert), BertParams, &["bert", "roberta"], None);
-registration!(CONTRASTIVE, "contrastive", Build::Objective(&build_contrastive), ContrastiveParams, &[], Some(&contrastive_recipe));
+registration!(CONTRASTIVE, "contrastive", Build::Objective(&build_contrastive), ContrastiveParams, &[], Some(RecipeDefaults::Corpus(&contrastive_recipe)));
 registration!(FACTS, "facts", Build::Task(&build_facts), FactsParams, &[], None);
 registration!(FILL_MASK, "fill-mask", Build::Prober(&build_fill_mask), FillMaskParams, &[], None);
 registration!(MIMIC, "mimic", Build::Prober(&build_mimic), MimicParams, &[], None);
@@ -145,6 +144,7 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
             trainable: true,
             pooler: false,
             mlm_head: head,
+            task_head: None,
             lm_head: false,
             causal: false,
             random_init: false,
@@ -215,15 +215,7 @@ impl Objective for Contrastive {
         Needs { layers: vec![self.0.layer], ..Needs::one_encoder() }
     }
 
-    fn prepare(&self, _: &[String], _: &dyn Encoder, _: Seed) -> Result<Box<dyn BatchSource>> {
-        unimplemented!("resolving trains nothing")
-    }
-
-    fn want(&self, _: &TrainingBatch, _: usize, _: &EncoderInfo) -> Result<Want> {
-        unimplemented!("resolving trains nothing")
-    }
-
-    fn loss(&self, _: &[EncoderOutput], _: &TrainingBatch, _: &EncoderInfo) -> Result<Tensor> {
+    fn prepare(&self, _: &Material<'_>, _: &dyn Encoder, _: Seed) -> Result<Box<dyn Learner>> {
         unimplemented!("resolving trains nothing")
     }
 }

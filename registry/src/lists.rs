@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use lmprobe_core::train::TrainingParams;
-use lmprobe_core::{Adaptation, Build, EncoderItem, Kind, MetricItem, ProberItem, Registration, TaskItem};
+use lmprobe_core::train::{TaskShare, TrainingParams};
+use lmprobe_core::{Adaptation, Build, EncoderItem, Kind, LearnedTask, MetricItem, Needs, Objective, ProberItem, Recipe, Registration, TaskItem};
 use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::{Location, Report};
 use crate::item::{Context, Item, Params, label, read};
 use crate::node::{Node, Value};
-use crate::run_schema::{is_training_key, own_schema, plugin_schema};
+use crate::run_schema::{is_share_key, is_training_key, learns_from_a_task, objective_schema, own_schema};
+use crate::suggestion::quoted;
 
 /// An item of a list as far as it could be read.
 pub(crate) struct Entry<T> {
@@ -100,16 +101,27 @@ pub(crate) fn baselines(cx: &mut Context<'_>, list: &Node) -> Vec<Entry<ProberIt
     })
 }
 
-/// Every registered prober that asks no model, with its defaults. What cannot be built without parameters is not among them.
-pub(crate) fn default_baselines(cx: &mut Context<'_>, location: Location) -> Vec<Entry<ProberItem>> {
+/// Every registered prober that asks no model and can be asked about one of the tasks, with its defaults. What cannot be built without parameters is not among them.
+pub(crate) fn default_baselines(cx: &mut Context<'_>, location: Location, tasks: &[Entry<TaskItem>]) -> Vec<Entry<ProberItem>> {
+    // A task that could not be read may be of any kind.
+    let asked = |needs: &Needs| tasks.iter().any(|task| task.built.as_ref().is_none_or(|task| needs.problems.contains(&task.task.problem())));
+    default_probers_where(cx, location, "baselines", &|needs| needs.encoders == 0 && asked(needs))
+}
+
+/// Every registered prober that reads what fine-tuning leaves, with its defaults.
+pub(crate) fn default_probers(cx: &mut Context<'_>, location: Location) -> Vec<Entry<ProberItem>> {
+    default_probers_where(cx, location, "probers", &|needs| needs.task_head)
+}
+
+fn default_probers_where(cx: &mut Context<'_>, location: Location, list: &str, wanted: &dyn Fn(&Needs) -> bool) -> Vec<Entry<ProberItem>> {
     let mut found = Vec::new();
     for registration in cx.registry.of(Kind::Prober) {
         let params = Node { value: Value::Map(Vec::new()), location };
-        let item = Item { key: "baselines".to_owned(), location, registration, name: None, params };
+        let item = Item { key: list.to_owned(), location, registration, name: None, params };
         let mark = cx.report.len();
         let built = prober(cx, &item, registration.id.to_owned());
         cx.report.truncate(mark);
-        if let Some(prober) = built.filter(|prober| prober.prober.needs().encoders == 0) {
+        if let Some(prober) = built.filter(|prober| wanted(&prober.prober.needs())) {
             found.push(Entry { key: item.key, location, label: Some(registration.id.to_owned()), built: Some(prober) });
         }
     }
@@ -166,24 +178,48 @@ pub(crate) fn trains(node: &Node) -> bool {
     node.as_str().or_else(|| node.get("use").and_then(Node::as_str)).is_none_or(|id| id != "none")
 }
 
-pub(crate) fn adaptations(cx: &mut Context<'_>, list: &Node) -> Vec<Entry<Adaptation>> {
+/// Reads `adapt`. An item with several training sizes becomes as many adaptations.
+pub(crate) fn adaptations(cx: &mut Context<'_>, list: &Node, tasks: &[Entry<TaskItem>]) -> Vec<Entry<Adaptation>> {
     let mut found = Vec::new();
     for (index, node) in list.items().iter().enumerate() {
         let key = format!("adapt[{index}]");
-        let (label, built) = if trains(node) {
-            match read(cx, Kind::Objective, node, &key) {
-                Some(item) => {
-                    let label = item.name.clone().unwrap_or_else(|| item.registration.id.to_owned());
-                    (Some(label.clone()), adaptation(cx, &item, label))
-                }
-                None => (node.get("name").and_then(Node::as_str).map(str::to_owned), None),
-            }
-        } else {
-            untouched(cx, node, &key)
+        if !trains(node) {
+            let (label, built) = untouched(cx, node, &key);
+            found.push(Entry { key, location: node.location, label, built });
+            continue;
+        }
+        let Some(item) = read(cx, Kind::Objective, node, &key) else {
+            found.push(Entry { key, location: node.location, label: node.get("name").and_then(Node::as_str).map(str::to_owned), built: None });
+            continue;
         };
-        found.push(Entry { key, location: node.location, label, built });
+        let label = item.name.clone().unwrap_or_else(|| item.registration.id.to_owned());
+        for (label, item) in sizes(item, label) {
+            let built = adaptation(cx, &item, label.clone(), tasks);
+            found.push(Entry { key: key.clone(), location: node.location, label: Some(label), built });
+        }
     }
     found
+}
+
+/// The item once for each of its training sizes, labelled by it if they are a list.
+fn sizes(item: Item, label: String) -> Vec<(String, Item)> {
+    let size = item.params.get("training_size").filter(|_| learns_from_a_task(item.registration)).cloned();
+    match size {
+        Some(Node { value: Value::Seq(sizes), .. }) if !sizes.is_empty() => sizes
+            .into_iter()
+            .map(|size| {
+                let mut item = item.clone();
+                let label = format!("{label}-{}", size.to_json());
+                if let Value::Map(entries) = &mut item.params.value {
+                    for (_, value) in entries.iter_mut().filter(|(key, _)| key.text == "training_size") {
+                        *value = size.clone();
+                    }
+                }
+                (label, item)
+            })
+            .collect(),
+        _ => vec![(label, item)],
+    }
 }
 
 /// The encoder as it is.
@@ -199,9 +235,16 @@ fn untouched(cx: &mut Context<'_>, node: &Node, key: &str) -> (Option<String>, O
     (Some(label.clone()), Some(Adaptation { label, recipe: None }))
 }
 
-fn adaptation(cx: &mut Context<'_>, item: &Item, label: String) -> Option<Adaptation> {
-    let mut schema = plugin_schema(item.registration);
+fn adaptation(cx: &mut Context<'_>, item: &Item, label: String, tasks: &[Entry<TaskItem>]) -> Option<Adaptation> {
+    let registration = item.registration;
     let given = |key: &str| item.params.entry(key).filter(|(_, value)| value.value != Value::Null);
+    // The preset of a recipe may depend on the kind of task; which task that is, the item says or the run has only one.
+    let named = given("task").and_then(|(_, task)| task.as_str());
+    let task = learns_from_a_task(registration).then(|| task_of(tasks, named)).flatten();
+    let problem = task.and_then(|task| tasks[task].built.as_ref()).map(|task| task.task.problem());
+    let written = item.params.to_json().as_object().cloned().unwrap_or_default();
+    let schema = item.checked(objective_schema(registration, &written, problem), cx);
+    let mut schema = schema?;
     match (given("steps"), given("epochs")) {
         (Some((first, _)), Some((second, _))) => {
             let second = if first.location.offset < second.location.offset { second } else { first };
@@ -215,24 +258,78 @@ fn adaptation(cx: &mut Context<'_>, item: &Item, label: String) -> Option<Adapta
         (Some(_), None) => schema["properties"]["epochs"]["default"] = Json::Null,
         (None, None) => {}
     }
+    // The same holds of the two ways to say how long the warm-up is.
+    if given("warmup_steps").is_some() && given("warmup_share").is_none() {
+        schema["properties"]["warmup_share"]["default"] = Json::Null;
+    }
     let Params { values: Json::Object(values), paths } = item.check(&schema, cx)? else { return None };
     if values.get("steps").is_none_or(Json::is_null) && values.get("epochs").is_none_or(Json::is_null) {
         cx.report.error(item.location, &item.key, "neither `steps` nor `epochs` is set").label("one of them says how long to train".to_owned());
         return None;
     }
-    let own_keys = own_schema(item.registration);
+    let own_keys = own_schema(registration);
     let only = |wanted: &dyn Fn(&str) -> bool| -> Map<String, Json> {
         values.iter().filter(|(key, _)| wanted(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     let own = only(&|key| own_keys["properties"].get(key).is_some());
-    let recipe = serde_json::from_value::<TrainingParams>(Json::Object(only(&is_training_key))).map_err(Into::into);
-    let objective = match item.registration.build {
+    let params = serde_json::from_value::<TrainingParams>(Json::Object(only(&is_training_key))).map_err(Into::into);
+    let share = serde_json::from_value::<TaskShare>(Json::Object(only(&is_share_key))).map_err(Into::into);
+    let objective = match registration.build {
         Build::Objective(build) => build(Json::Object(own), &cx.build),
-        _ => Err(other_kind(item.registration)),
+        _ => Err(other_kind(registration)),
     };
-    let (recipe, objective) = (item.checked(recipe, cx), item.checked(objective, cx));
+    let (params, share, objective) = (item.checked(params, cx), item.checked(share, cx), item.checked(objective, cx));
+    let (params, share, objective) = (params?, share?, objective?);
+    let learned = if learns_from_a_task(registration) { Some(LearnedTask { task: learned_task(cx, item, tasks, objective.as_ref())?, share }) } else { None };
     let component = item.component(label.clone(), Params { values: Json::Object(values), paths });
-    Some(Adaptation { label, recipe: Some((component, objective?, recipe?)) })
+    Some(Adaptation { label, recipe: Some(Recipe { component, objective, params, learned }) })
+}
+
+/// The task of this label; without one, the only labelled task of the run.
+fn task_of(tasks: &[Entry<TaskItem>], label: Option<&str>) -> Option<usize> {
+    if let Some(label) = label {
+        return tasks.iter().position(|task| task.label.as_deref() == Some(label));
+    }
+    let learnable = |task: &Entry<TaskItem>| task.built.as_ref().is_none_or(|task| task.task.problem() != lmprobe_core::Problem::Cloze);
+    let mut found = (0..tasks.len()).filter(|&task| learnable(&tasks[task]));
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The task that an objective learns from. `None` is reported, here or where the task is wrong.
+fn learned_task(cx: &mut Context<'_>, item: &Item, tasks: &[Entry<TaskItem>], objective: &dyn Objective) -> Option<usize> {
+    let id = item.registration.id;
+    let key = format!("{}.task", item.key);
+    let problems = objective.needs().problems;
+    let able = |task: &Entry<TaskItem>| task.built.as_ref().is_some_and(|task| problems.contains(&task.task.problem()));
+    let labels: Vec<&str> = tasks.iter().filter(|task| able(task)).filter_map(|task| task.label.as_deref()).collect();
+    let (location, label) = match item.params.entry("task").filter(|(_, value)| value.value != Value::Null) {
+        Some((_, node)) => (node.location, node.as_str()),
+        None => (item.location, None),
+    };
+    let known = if labels.is_empty() {
+        "no task of this run has labels to learn from".to_owned()
+    } else {
+        format!("it can learn from {}", quoted(labels.iter().copied()))
+    };
+    let Some(task) = task_of(tasks, label) else {
+        match label {
+            Some(label) => {
+                let hint = crate::suggestion::hint(label, labels.iter().copied(), "tasks it can learn from");
+                cx.report.error(location, &key, format!("no task has the label `{label}`")).label(hint);
+            }
+            None => {
+                cx.report.error(location, &key, format!("objective `{id}` learns from a task, and `task` does not say which")).label(known);
+            }
+        }
+        return None;
+    };
+    let problem = tasks[task].built.as_ref()?.task.problem();
+    if !problems.contains(&problem) {
+        let label = tasks[task].label.as_deref().unwrap_or_default();
+        cx.report.error(location, &key, format!("objective `{id}` cannot learn from task `{label}`, which is a {problem} task")).label(known);
+        return None;
+    }
+    Some(task)
 }
 
 /// A look-up by kind gave a plugin of another kind; the registry rules it out.

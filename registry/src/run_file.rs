@@ -71,6 +71,8 @@ fn read(registry: &Registry, request: &Request<'_>, report: &mut Report) -> Opti
         adapt: &lists.adapt,
         tasks: &lists.tasks,
         probers: &lists.probers,
+        baselines: &lists.baselines,
+        metrics: &lists.metrics,
         seeds: seeds.as_deref().unwrap_or_default(),
         include: include.as_deref().unwrap_or_default(),
         exclude: exclude.as_deref().unwrap_or_default(),
@@ -78,6 +80,7 @@ fn read(registry: &Registry, request: &Request<'_>, report: &mut Report) -> Opti
     let known = ["include", "exclude"].map(|key| matrix.check_labels(report, key, root.get(key)));
     // With a mistake in a filter or in the seeds the matrix is not the one that is meant.
     if known == [true, true] && seeds.is_some() && include.is_some() && exclude.is_some() {
+        matrix.check_parts(report);
         matrix.check_needs(report);
     }
     let name = name(report, &root, request.path, &top);
@@ -115,6 +118,8 @@ struct Lists {
     metrics: Vec<Entry<lmprobe_core::MetricItem>>,
     baselines_are_given: bool,
     trains: bool,
+    /// Whether something is learned from a task, which brings its own way of asking.
+    learns: bool,
 }
 
 impl Lists {
@@ -125,19 +130,23 @@ impl Lists {
         let encoders = lists::encoders(cx, list("encoders"));
         let adapt = root.get("adapt").unwrap_or(&none);
         let trains = adapt.items().iter().any(lists::trains);
-        let adapt = lists::adaptations(cx, adapt);
         let tasks = lists::tasks(cx, list("tasks"));
-        let probers = lists::probers(cx, list("probers"));
+        let adapt = lists::adaptations(cx, adapt, &tasks);
+        let learns = adapt.iter().any(|entry| entry.built.as_ref().is_some_and(|adapt| adapt.learned().is_some()));
+        let probers = match root.get("probers") {
+            None if learns => lists::default_probers(cx, root.location),
+            _ => lists::probers(cx, list("probers")),
+        };
         let baselines = match root.get("baselines") {
             Some(list) => lists::baselines(cx, list),
             None if tasks.is_empty() => Vec::new(),
-            None => lists::default_baselines(cx, root.location),
+            None => lists::default_baselines(cx, root.location, &tasks),
         };
         let metrics = match root.get("metrics") {
             Some(list) => lists::metrics(cx, list),
             None => lists::default_metrics(cx, &tasks),
         };
-        Self { encoders, adapt, tasks, probers, baselines, metrics, baselines_are_given: root.get("baselines").is_some(), trains }
+        Self { encoders, adapt, tasks, probers, baselines, metrics, baselines_are_given: root.get("baselines").is_some(), trains, learns }
     }
 
     /// Only a run that trains can do without questions.
@@ -148,6 +157,7 @@ impl Lists {
         }
         for (key, what) in [("tasks", "what is asked"), ("probers", "how it is asked")] {
             let (location, message) = match root.get(key) {
+                None if key == "probers" && self.learns => continue,
                 None => (root.location, format!("`{key}` is missing: it says {what}")),
                 Some(node) if matches!(&node.value, Value::Seq(items) if items.is_empty()) => (node.location, format!("`{key}` is empty: it says {what}")),
                 Some(_) => continue,
@@ -274,7 +284,7 @@ mod tests {
         assert_eq!(run.folder, workspace.path().join("out"));
         assert_eq!(run.formats, [OutputFormat::Csv, OutputFormat::Ipc]);
         assert_eq!(run.exclude[0].encoder.as_deref(), Some("headless"));
-        let (component, _, recipe) = run.adapt[1].recipe.as_ref().unwrap();
+        let lmprobe_core::Recipe { component, params: recipe, .. } = run.adapt[1].recipe.as_ref().unwrap();
         assert_eq!((run.adapt[1].label.as_str(), component.id.as_str()), ("rewired", "contrastive"));
         assert_eq!((recipe.steps, recipe.epochs, recipe.batch_size), (None, Some(2), 192), "the user's `epochs` replaces the recipe's `steps`");
         assert_eq!(component.params["temperature"], json!(1.0));
@@ -343,7 +353,7 @@ mod tests {
         let workspace = Workspace::new();
         let run = workspace.resolve("encoders: [model]\nadapt: [{use: contrastive, corpus: corpus.txt}]\n");
         assert!(run.tasks.is_empty() && run.probers.is_empty() && run.baselines.is_empty() && run.metrics.is_empty());
-        assert_eq!(run.adapt[0].recipe.as_ref().unwrap().2.steps, Some(150), "from the objective's recipe");
+        assert_eq!(run.adapt[0].recipe.as_ref().unwrap().params.steps, Some(150), "from the objective's recipe");
         let half = workspace.mistakes("encoders: [model]\nadapt: [{use: contrastive, corpus: corpus.txt}]\nprobers: [fill-mask]\n");
         assert!(half.contains("tasks: `tasks` is missing"), "{half}");
     }

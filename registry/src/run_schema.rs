@@ -1,7 +1,7 @@
 //! The schema of a run file, for editors and for the check of its top level.
 
-use lmprobe_core::train::TrainingParams;
-use lmprobe_core::{CellFilter, Kind, OutputFormat, Registration, schema_of};
+use lmprobe_core::train::{TaskShare, TrainingParams};
+use lmprobe_core::{CellFilter, Kind, OutputFormat, Problem, RecipeDefaults, Registration, schema_of};
 use serde_json::{Map, Value, json};
 
 use crate::Registry;
@@ -12,13 +12,43 @@ pub fn plugin_schema(registration: &Registration) -> Value {
     if registration.kind() != Kind::Objective {
         return own;
     }
-    let mut merged = training_schema(registration);
-    let required = [&merged, &own].into_iter().filter_map(|schema| schema["required"].as_array()).flatten().cloned().collect::<Vec<_>>();
+    let mut merged = objective_schema(registration, &Map::new(), None).unwrap_or_else(|_| training_schema(registration, &Map::new()));
+    if let Some(size) = merged["properties"].get_mut("training_size") {
+        let one = size.clone();
+        *size = json!({"description": one["description"], "default": one["default"], "anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": true}]});
+    }
+    merged
+}
+
+/// JSON Schema of an objective's parameters, recipe included, with the defaults it sets where the user wrote this.
+///
+/// # Errors
+/// If the objective has no such preset.
+pub(crate) fn objective_schema(registration: &Registration, written: &Map<String, Value>, problem: Option<Problem>) -> lmprobe_core::Result<Value> {
+    let own = own_schema(registration);
+    let defaults = match registration.recipe {
+        None => Map::new(),
+        Some(RecipeDefaults::Corpus(recipe)) => recipe().as_object().cloned().unwrap_or_default(),
+        Some(RecipeDefaults::Task(preset)) => preset(written, problem)?,
+    };
+    let mut merged = training_schema(registration, &defaults);
+    let mut required = merged["required"].as_array().cloned().unwrap_or_default();
+    required.extend(own["required"].as_array().cloned().unwrap_or_default());
     if let (Some(all), Some(own)) = (merged["properties"].as_object_mut(), own["properties"].as_object()) {
         all.extend(own.iter().map(|(name, property)| (name.clone(), property.clone())));
+        for (name, default) in &defaults {
+            if let Some(property) = all.get_mut(name) {
+                property["default"] = default.clone();
+            }
+        }
     }
     merged["required"] = Value::Array(required);
-    merged
+    Ok(merged)
+}
+
+/// Whether an objective learns from a task.
+pub(crate) fn learns_from_a_task(registration: &Registration) -> bool {
+    matches!(registration.recipe, Some(RecipeDefaults::Task(_)))
 }
 
 /// The schema of the parameters that a plugin's constructor gets: always a closed mapping.
@@ -36,27 +66,34 @@ pub(crate) fn own_schema(registration: &Registration) -> Value {
     schema
 }
 
-/// The schema of the recipe with an objective's defaults; only the corpus has none.
-fn training_schema(registration: &Registration) -> Value {
+/// The schema of the recipe with an objective's defaults. What it learns from has none: a corpus must be named, and a task is found if there is only one.
+fn training_schema(registration: &Registration, recipe: &Map<String, Value>) -> Value {
     let mut schema = schema_of::<TrainingParams>();
     let mut defaults = match serde_json::to_value(TrainingParams::default()) {
         Ok(Value::Object(defaults)) => defaults,
         _ => Map::new(),
     };
     defaults.remove("corpus");
-    if let Some(Value::Object(recipe)) = registration.recipe.map(|recipe| recipe()) {
-        defaults.extend(recipe);
-    }
+    defaults.extend(recipe.clone());
+    let mut required = schema["required"].as_array().cloned().unwrap_or_default();
     if let Some(properties) = schema["properties"].as_object_mut() {
+        if learns_from_a_task(registration) {
+            properties.remove("corpus");
+            if let Some(share) = schema_of::<TaskShare>()["properties"].as_object() {
+                properties.extend(share.clone());
+            }
+        } else {
+            required.push(json!("corpus"));
+            properties["corpus"].as_object_mut().expect("a schema of a field is an object").remove("default");
+        }
         for (name, property) in properties {
             if let Some(default) = defaults.get(name) {
                 property["default"] = default.clone();
             }
         }
     }
-    if let Some(required) = schema["required"].as_array_mut() {
-        required.retain(|name| name.as_str().is_some_and(|name| !defaults.contains_key(name)));
-    }
+    required.retain(|name| name.as_str().is_some_and(|name| !defaults.contains_key(name)));
+    schema["required"] = Value::Array(required);
     schema["additionalProperties"] = json!(false);
     schema
 }
@@ -64,6 +101,11 @@ fn training_schema(registration: &Registration) -> Value {
 /// Whether a key of an objective's item belongs to the recipe.
 pub(crate) fn is_training_key(key: &str) -> bool {
     schema_of::<TrainingParams>()["properties"].get(key).is_some()
+}
+
+/// Whether a key of an objective's item says how much of a task is learned from.
+pub(crate) fn is_share_key(key: &str) -> bool {
+    schema_of::<TaskShare>()["properties"].get(key).is_some()
 }
 
 /// The schema of the top level, items left open: they are checked against their plugins one by one.
@@ -196,7 +238,8 @@ mod tests {
     #[test]
     fn recipes_name_only_keys_of_the_training() {
         for registration in Registry::builtin().unwrap().of(Kind::Objective) {
-            let Some(Value::Object(recipe)) = registration.recipe.map(|recipe| recipe()) else { continue };
+            let Some(RecipeDefaults::Corpus(recipe)) = registration.recipe else { continue };
+            let Value::Object(recipe) = recipe() else { panic!("the recipe of `{}` is no mapping", registration.id) };
             for key in recipe.keys() {
                 assert!(is_training_key(key), "{}: `{key}`", registration.id);
             }

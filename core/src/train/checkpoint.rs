@@ -11,17 +11,33 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::AdamW;
 use crate::store::sync_folder;
-use crate::{Error, Result, Trainable, Variable};
+use crate::{Error, Result, TaskHead, Trainable, Variable};
 
 /// Seconds after which the state is saved although no checkpoint is due, so that a kill never costs more.
 pub(super) const RESCUE_INTERVAL_S: u64 = 120;
 
 const STATE: &str = "state.safetensors";
 const RECORD: &str = "training.parquet";
+const EVALUATIONS: &str = "evaluations.parquet";
 
-/// What the training table is made of.
+/// Variables and their optimiser: those of the encoder, or those of the head.
+pub(super) struct Part<'a>(pub(super) &'a [Variable], pub(super) &'a mut AdamW);
+
+/// A score at the end of an epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Evaluation {
+    pub(super) step: u64,
+    pub(super) epoch: u64,
+    pub(super) metric: String,
+    pub(super) value: f64,
+    /// Whether it was the best so far.
+    pub(super) kept: bool,
+}
+
+/// What the training tables are made of.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Record {
+    pub(super) evaluations: Vec<Evaluation>,
     pub(super) steps: Vec<u64>,
     pub(super) losses: Vec<f64>,
     pub(super) learning_rates: Vec<f64>,
@@ -58,52 +74,85 @@ fn state_folder(folder: &Path, step: u64) -> PathBuf {
 }
 
 /// Reads weights, moments and record of a state.
-pub(super) fn restore(folder: &Path, step: u64, variables: &[Variable], optimiser: &mut AdamW, record: &mut Record) -> Result<()> {
+pub(super) fn restore(folder: &Path, step: u64, parts: [Part<'_>; 2], record: &mut Record) -> Result<()> {
     let folder = state_folder(folder, step);
     let path = folder.join(STATE);
     let mut tensors: HashMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)?;
     let mut take = |name: String| tensors.remove(&name).ok_or_else(|| Error::MissingTensors { path: path.clone(), names: vec![name], near: None });
-    for (variable, moments) in variables.iter().zip(&mut optimiser.moments) {
-        variable.var.set(&take(format!("weight.{}", variable.name))?.reshape(variable.var.shape())?.to_device(variable.var.device())?)?;
-        moments.0 = take(format!("first.{}", variable.name))?.flatten_all()?.to_vec1()?;
-        moments.1 = take(format!("second.{}", variable.name))?.flatten_all()?.to_vec1()?;
+    for Part(variables, optimiser) in parts {
+        for (variable, moments) in variables.iter().zip(&mut optimiser.moments) {
+            variable.var.set(&take(format!("weight.{}", variable.name))?.reshape(variable.var.shape())?.to_device(variable.var.device())?)?;
+            moments.0 = take(format!("first.{}", variable.name))?.flatten_all()?.to_vec1()?;
+            moments.1 = take(format!("second.{}", variable.name))?.flatten_all()?.to_vec1()?;
+        }
+        optimiser.step = step;
     }
-    optimiser.step = step;
     *record = Record::of_frame(&crate::store::read_parquet(&folder.join(RECORD))?)?;
+    record.evaluations = Record::evaluations_of(&crate::store::read_parquet(&folder.join(EVALUATIONS))?)?;
     Ok(())
 }
 
-/// Saves the state, and a published checkpoint if one is due. Older states go.
-pub(super) fn save(folder: &Path, model: &dyn Trainable, variables: &[Variable], optimiser: &AdamW, record: &Record, publish: bool) -> Result<()> {
-    if publish {
-        publish_model(folder, model, optimiser.step)?;
+/// Saves the state, and a published checkpoint with its head if one is due. Older states go.
+pub(super) fn save(folder: &Path, model: &dyn Trainable, parts: &[Part<'_>; 2], record: &Record, publish: Option<&Option<TaskHead>>) -> Result<()> {
+    let step = parts[0].1.step;
+    if let Some(head) = publish {
+        publish_model(folder, model, head.as_ref(), step)?;
     }
-    let target = state_folder(folder, optimiser.step);
+    let target = state_folder(folder, step);
     in_place(folder, &target, |temporary| {
         let mut tensors = HashMap::new();
-        for (variable, moments) in variables.iter().zip(&optimiser.moments) {
-            tensors.insert(format!("weight.{}", variable.name), variable.var.as_tensor().clone());
-            tensors.insert(format!("first.{}", variable.name), Tensor::from_slice(&moments.0, moments.0.len(), &Device::Cpu)?);
-            tensors.insert(format!("second.{}", variable.name), Tensor::from_slice(&moments.1, moments.1.len(), &Device::Cpu)?);
+        for Part(variables, optimiser) in parts {
+            for (variable, moments) in variables.iter().zip(&optimiser.moments) {
+                tensors.insert(format!("weight.{}", variable.name), variable.var.as_tensor().clone());
+                tensors.insert(format!("first.{}", variable.name), Tensor::from_slice(&moments.0, moments.0.len(), &Device::Cpu)?);
+                tensors.insert(format!("second.{}", variable.name), Tensor::from_slice(&moments.1, moments.1.len(), &Device::Cpu)?);
+            }
         }
         candle_core::safetensors::save(&tensors, temporary.join(STATE))?;
         // A binary table, not JSON: its reader would not give back every last bit of a float.
+        crate::store::write_parquet(&temporary.join(EVALUATIONS), &record.evaluations_frame()?)?;
         crate::store::write_parquet(&temporary.join(RECORD), &record.clone().into_frame()?)
     })?;
     remove_states(folder, Some(&target))
 }
 
-/// Writes the final model and drops the state.
-pub(super) fn finish(folder: &Path, model: &dyn Trainable, publish_at: Option<u64>) -> Result<()> {
+/// Writes the final model and drops the state. `best` is the step whose weights [`keep_best`] has kept, if those are the final ones.
+pub(super) fn finish(folder: &Path, model: &dyn Trainable, head: Option<&TaskHead>, publish_at: Option<u64>, best: Option<u64>) -> Result<()> {
     if let Some(step) = publish_at {
-        publish_model(folder, model, step)?;
+        publish_model(folder, model, head, step)?;
     }
-    in_place(folder, &folder.join("final"), |temporary| model.save(temporary))?;
+    let (kept, last) = (folder.join(BEST), folder.join("final"));
+    match best {
+        Some(_) => in_place(folder, &last, |temporary| copy_files(&kept, temporary))?,
+        None => in_place(folder, &last, |temporary| model.save(temporary, head))?,
+    }
+    if kept.exists() {
+        let temporary = cleared(folder)?;
+        fs::rename(&kept, &temporary).map_err(Error::io(&kept))?;
+        fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
+    }
     remove_states(folder, None)
 }
 
-fn publish_model(folder: &Path, model: &dyn Trainable, step: u64) -> Result<()> {
-    in_place(folder, &folder.join(format!("step-{step:06}")), |temporary| model.save(temporary))
+/// The folder of the best weights so far.
+const BEST: &str = "best";
+
+/// Keeps the weights of an epoch as the best so far. A state from before this epoch stays valid: going on from it comes to the same epoch and the same weights.
+pub(super) fn keep_best(folder: &Path, model: &dyn Trainable, head: Option<&TaskHead>) -> Result<()> {
+    in_place(folder, &folder.join(BEST), |temporary| model.save(temporary, head))
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(Error::io(from))? {
+        let path = entry.map_err(Error::io(from))?.path();
+        let name = path.file_name().expect("an entry of a folder has a name");
+        fs::copy(&path, to.join(name)).map_err(Error::io(&path))?;
+    }
+    Ok(())
+}
+
+fn publish_model(folder: &Path, model: &dyn Trainable, head: Option<&TaskHead>, step: u64) -> Result<()> {
+    in_place(folder, &folder.join(format!("step-{step:06}")), |temporary| model.save(temporary, head))
 }
 
 fn remove_states(folder: &Path, keep: Option<&Path>) -> Result<()> {

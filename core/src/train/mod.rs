@@ -5,9 +5,13 @@ mod checkpoint;
 mod gradients;
 mod params;
 mod schedule;
+mod subset;
+mod task_share;
 mod trainer;
 
 pub use adamw::AdamW;
 pub use gradients::{DenseBuffer, Gradient, Gradients};
-pub use params::{Schedule, TrainingParams, WeightDecayOn};
-pub use trainer::{TrainingJob, train};
+pub use params::{LastBatch, Schedule, TrainingParams, WeightDecayOn};
+pub use subset::{ShareOfTask, share_of};
+pub use task_share::{Overlap, TaskShare};
+pub use trainer::{Outcome, Signal, TrainingJob, train};

@@ -9,7 +9,8 @@ use crate::{Error, ExistingFiles, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingParams {
-    /// Text files to train on, one sentence a line. A path, a glob or a list of them.
+    /// Text files to train on, one sentence a line. A path, a glob or a list of them. An objective that learns from a task has none.
+    #[serde(default)]
     pub corpus: ExistingFiles,
     /// Optimiser steps. Exactly one of `steps` and `epochs` is set.
     #[serde(default)]
@@ -19,12 +20,16 @@ pub struct TrainingParams {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub epochs: Option<u64>,
-    /// Examples a batch. The last batch of an epoch may be smaller; it is kept.
+    /// Examples a batch.
     #[schemars(range(min = 1))]
     pub batch_size: u64,
     /// Batches whose gradients are averaged into one optimiser step.
     #[schemars(range(min = 1))]
     pub gradient_accumulation: u64,
+    /// What happens at the end of an epoch to examples that do not fill a batch.
+    pub last_batch: LastBatch,
+    /// Whether each epoch has its own order, drawn from the seed, instead of that of the files.
+    pub shuffle: bool,
     /// Peak learning rate.
     #[schemars(range(min = 0.0))]
     pub learning_rate: f64,
@@ -32,6 +37,10 @@ pub struct TrainingParams {
     pub schedule: Schedule,
     /// Optimiser steps over which the learning rate rises linearly from 0.
     pub warmup_steps: u64,
+    /// The same as a share of all steps, in the place of `warmup_steps`: rounded up, but down for the schedule `bert`.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_share: Option<f64>,
     /// Decoupled weight decay.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
@@ -70,6 +79,18 @@ pub enum Schedule {
     Linear,
     /// It falls along half a cosine to 0 at the last step.
     Cosine,
+    /// It falls linearly from the first step on, so that it drops by the share of the warm-up at its end: the original BERT.
+    Bert,
+}
+
+/// What happens at the end of an epoch to examples that do not fill a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastBatch {
+    /// They are a smaller batch.
+    Keep,
+    /// They begin the first batch of the next epoch; at the end of the training they are left out: the original BERT.
+    Carry,
 }
 
 /// Which variables weight decay acts on.
@@ -90,9 +111,12 @@ impl Default for TrainingParams {
             epochs: None,
             batch_size: 32,
             gradient_accumulation: 1,
+            last_batch: LastBatch::Keep,
+            shuffle: true,
             learning_rate: 5e-5,
             schedule: Schedule::Linear,
             warmup_steps: 0,
+            warmup_share: None,
             weight_decay: 0.01,
             weight_decay_on: WeightDecayOn::Matrices,
             beta1: 0.9,
@@ -114,10 +138,45 @@ impl TrainingParams {
     pub fn total_steps(&self, examples: usize) -> Result<u64> {
         match (self.steps, self.epochs) {
             (Some(steps), None) => Ok(steps),
-            (None, Some(epochs)) => Ok(epochs.saturating_mul(self.steps_per_epoch(examples))),
+            (None, Some(epochs)) => Ok(match self.last_batch {
+                LastBatch::Keep => epochs.saturating_mul(self.steps_per_epoch(examples)),
+                LastBatch::Carry => (epochs.saturating_mul(examples as u64) / self.batch_size / self.gradient_accumulation).max(1),
+            }),
             (None, None) => Err(Error::Config("neither `steps` nor `epochs` is set: one of them says how long to train".into())),
             (Some(_), Some(_)) => Err(Error::Config("`steps` and `epochs` are both set: remove one".into())),
         }
+    }
+
+    /// The batches of an optimiser step, as places in the stream of epochs: the epoch, and which places of its order. With [`LastBatch::Carry`] a batch may begin in
+    /// one epoch and end in the next.
+    pub fn batches_of(&self, step: u64, examples: usize) -> Vec<Vec<(u64, usize)>> {
+        let n = examples as u64;
+        let place = |position: u64| (position / n, usize::try_from(position % n).expect("a place among the examples"));
+        match self.last_batch {
+            LastBatch::Carry => (0..self.gradient_accumulation)
+                .map(|micro| (step * self.gradient_accumulation + micro) * self.batch_size)
+                .map(|first| (first..first + self.batch_size).map(place).collect())
+                .collect(),
+            LastBatch::Keep => {
+                let per_epoch = self.steps_per_epoch(examples);
+                let (epoch, position) = (step / per_epoch, step % per_epoch);
+                (0..self.gradient_accumulation)
+                    .map(|micro| (position * self.gradient_accumulation + micro) * self.batch_size)
+                    .filter(|&first| first < n)
+                    .map(|first| (first..(first + self.batch_size).min(n)).map(|position| place(epoch * n + position)).collect())
+                    .collect()
+            }
+        }
+    }
+
+    /// How many passes over the corpus are complete after so many steps, if one of them ended with the last of these.
+    pub fn epoch_ended(&self, steps: u64, examples: usize) -> Option<u64> {
+        let n = examples as u64;
+        let passes = |steps: u64| match self.last_batch {
+            LastBatch::Keep => steps / self.steps_per_epoch(examples),
+            LastBatch::Carry => steps * self.gradient_accumulation * self.batch_size / n,
+        };
+        (steps > 0 && passes(steps) > passes(steps - 1)).then(|| passes(steps))
     }
 
     /// Optimiser steps a pass over the corpus takes; the last may see fewer examples.
@@ -135,6 +194,26 @@ mod tests {
         let params = TrainingParams { batch_size: 192, epochs: Some(10), ..TrainingParams::default() };
         assert_eq!(params.steps_per_epoch(10_000), 53);
         assert_eq!(params.total_steps(10_000).unwrap(), 530);
+    }
+
+    #[test]
+    fn the_original_bert_counts_examples_and_not_batches() {
+        // 6 347 sentences, 10 epochs, batches of 32: int(6347 / 32 * 10).
+        let params = TrainingParams { batch_size: 32, epochs: Some(10), last_batch: LastBatch::Carry, ..TrainingParams::default() };
+        assert_eq!(params.total_steps(6_347).unwrap(), 1_983);
+        let params = TrainingParams { batch_size: 2, last_batch: LastBatch::Carry, ..params };
+        assert_eq!(params.batches_of(0, 3), [[(0, 0), (0, 1)]]);
+        assert_eq!(params.batches_of(1, 3), [[(0, 2), (1, 0)]], "the rest of an epoch begins the next batch");
+        assert_eq!((params.epoch_ended(1, 3), params.epoch_ended(2, 3), params.epoch_ended(3, 3)), (None, Some(1), Some(2)));
+    }
+
+    #[test]
+    fn a_smaller_last_batch_is_kept() {
+        let params = TrainingParams { batch_size: 2, gradient_accumulation: 2, ..TrainingParams::default() };
+        assert_eq!(params.batches_of(0, 5), [vec![(0, 0), (0, 1)], vec![(0, 2), (0, 3)]]);
+        assert_eq!(params.batches_of(1, 5), [vec![(0, 4)]]);
+        assert_eq!(params.batches_of(2, 5)[0], [(1, 0), (1, 1)]);
+        assert_eq!((params.epoch_ended(1, 5), params.epoch_ended(2, 5), params.epoch_ended(4, 5)), (None, Some(1), Some(2)));
     }
 
     #[test]

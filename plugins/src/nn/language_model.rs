@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 use lmprobe_core::train::Gradients;
-use lmprobe_core::{CallContext, Encoder, EncoderInfo, EncoderOutput, Result, Seed, TokenBatch, Tokenization, Trainable, Variable, Want, serde_json};
+use lmprobe_core::{
+    CallContext, Encoder, EncoderInfo, EncoderOutput, Error, Result, Seed, TaskHead, TokenBatch, Tokenization, Trainable, Variable, Want, serde_json,
+};
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Blueprint, NetworkConfig, Parts, TensorSpec};
@@ -126,7 +128,10 @@ impl Trainable for LanguageModel {
         &self.training().gradients
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
+    fn save(&self, folder: &Path, head: Option<&TaskHead>) -> Result<()> {
+        if head.is_some() {
+            return Err(Error::Unsupported("this family stores no head".into()));
+        }
         let named = |spec: &TensorSpec| (self.blueprint.stored_name(&spec.name, self.parts.head), spec.stored_shape());
         write_tensors(&folder.join("model.safetensors"), self.specs.iter().map(named).collect(), &|index| {
             let values = self.training().variables[index].var.flatten_all()?.to_vec1::<f32>()?;

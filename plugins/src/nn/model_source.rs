@@ -134,6 +134,7 @@ impl ModelSource {
             pooler: parts.pooler,
             mlm_head: parts.head && !causal,
             lm_head: parts.head && causal,
+            task_head: None,
             causal,
             random_init: checkpoint.is_none(),
             dtype: options.compute.dtype,

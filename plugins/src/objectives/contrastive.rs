@@ -7,8 +7,8 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Origin, Random, Registration, Result, Seed, Side, Targets,
-    TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
+    Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Learner, Material, Needs, Objective, Origin, Random, RecipeDefaults, Registration, Result,
+    Seed, Side, Targets, TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
 use crate::nn::ops;
@@ -23,7 +23,7 @@ inventory::submit! {
         manual: MANUAL,
         schema: &schema_of::<ContrastiveParams>,
         families: &[],
-        recipe: Some(&recipe),
+        recipe: Some(RecipeDefaults::Corpus(&recipe)),
         origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
@@ -126,7 +126,8 @@ impl Objective for Contrastive {
         Needs { mask_token: true, layers: vec![self.params.layer], ..Needs::one_encoder() }
     }
 
-    fn prepare(&self, texts: &[String], encoder: &dyn Encoder, seed: Seed) -> Result<Box<dyn BatchSource>> {
+    fn prepare(&self, material: &Material<'_>, encoder: &dyn Encoder, seed: Seed) -> Result<Box<dyn Learner>> {
+        let texts = material.texts()?;
         let mask = encoder.info().mask.as_ref().ok_or_else(|| Error::Unsupported("the encoder's tokenizer has no mask token".into()))?;
         let mut random = seed.random();
         let mut pairs = Vec::with_capacity(texts.len());
@@ -155,18 +156,7 @@ impl Objective for Contrastive {
         if cut > 0 {
             notes.push(format!("{cut} of {} views were longer than {} tokens and were cut", 2 * beginnings.len(), self.params.max_length));
         }
-        Ok(Box::new(Pairs { beginnings, ends, notes }))
-    }
-
-    fn want(&self, batch: &TrainingBatch, index: usize, info: &EncoderInfo) -> Result<Want> {
-        self.params.pooling.want(info.layer(self.params.layer)?, &batch.inputs[index])
-    }
-
-    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo) -> Result<Tensor> {
-        let layer = info.layer(self.params.layer)?;
-        let pool = |index: usize| self.params.pooling.apply(outputs[index].layer(layer)?, &batch.inputs[index]); // (batch, hidden)
-        let epsilon = if self.params.faithful { HALF_PRECISION_EPSILON } else { 0.0 };
-        info_nce(&pool(0)?, &pool(1)?, self.params.temperature, epsilon)
+        Ok(Box::new(Pairs { beginnings, ends, notes, params: self.params.clone() }))
     }
 }
 
@@ -233,15 +223,27 @@ struct Pairs {
     beginnings: TokenBatch,
     ends: TokenBatch,
     notes: Vec<String>,
+    params: ContrastiveParams,
 }
 
-impl BatchSource for Pairs {
+impl Learner for Pairs {
     fn len(&self) -> usize {
         self.beginnings.len()
     }
 
     fn batch(&self, examples: &[usize], _: Seed) -> Result<TrainingBatch> {
         Ok(TrainingBatch { inputs: vec![self.beginnings.select(examples), self.ends.select(examples)], targets: Targets::new() })
+    }
+
+    fn want(&self, batch: &TrainingBatch, index: usize, info: &EncoderInfo) -> Result<Want> {
+        self.params.pooling.want(info.layer(self.params.layer)?, &batch.inputs[index])
+    }
+
+    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo, _: Option<Seed>) -> Result<Tensor> {
+        let layer = info.layer(self.params.layer)?;
+        let pool = |index: usize| self.params.pooling.apply(outputs[index].layer(layer)?, &batch.inputs[index]); // (batch, hidden)
+        let epsilon = if self.params.faithful { HALF_PRECISION_EPSILON } else { 0.0 };
+        info_nce(&pool(0)?, &pool(1)?, self.params.temperature, epsilon)
     }
 
     fn notes(&self) -> Vec<String> {

@@ -7,8 +7,8 @@ use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value, json};
 use lmprobe_core::{
-    BatchSource, Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Origin, Registration, Result, Seed, Targets, TokenBatch,
-    Tokenization, TrainingBatch, Want, inventory, schema_of,
+    Build, BuildContext, Encoder, EncoderInfo, EncoderOutput, Error, Learner, Material, Needs, Objective, Origin, RecipeDefaults, Registration, Result, Seed,
+    Targets, TokenBatch, Tokenization, TrainingBatch, Want, inventory, schema_of,
 };
 
 use crate::nn::ops;
@@ -22,7 +22,7 @@ inventory::submit! {
         manual: MANUAL,
         schema: &schema_of::<MaskedLmParams>,
         families: &[],
-        recipe: Some(&recipe),
+        recipe: Some(RecipeDefaults::Corpus(&recipe)),
         origin: Origin::Builtin { file: file!(), line: line!() },
     }
 }
@@ -107,7 +107,8 @@ impl Objective for MaskedLm {
         Needs { mask_token: true, mlm_head: true, ..Needs::one_encoder() }
     }
 
-    fn prepare(&self, texts: &[String], encoder: &dyn Encoder, _: Seed) -> Result<Box<dyn BatchSource>> {
+    fn prepare(&self, material: &Material<'_>, encoder: &dyn Encoder, _: Seed) -> Result<Box<dyn Learner>> {
+        let texts = material.texts()?;
         let info = encoder.info();
         let mask = info.mask.as_ref().ok_or_else(|| Error::Unsupported("the encoder's tokenizer has no mask token".into()))?.id;
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -123,16 +124,6 @@ impl Objective for MaskedLm {
         }
         Ok(Box::new(Sentences { tokens: all.select(&kept), params: self.params.clone(), mask, vocab: info.vocab, notes }))
     }
-
-    fn want(&self, batch: &TrainingBatch, _: usize, _: &EncoderInfo) -> Result<Want> {
-        let positions = batch.targets["positions"].to_vec1::<u32>()?;
-        Ok(Want::mlm_at(positions.into_iter().map(|position| position as usize).collect()))
-    }
-
-    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, _: &EncoderInfo) -> Result<Tensor> {
-        let log_probabilities = ops::log_softmax(outputs[0].mlm_logits()?)?; // (chosen, vocab)
-        Ok(ops::negative_log_likelihood(&log_probabilities, &batch.targets["pieces"])?)
-    }
 }
 
 /// The tokenized sentences of a corpus.
@@ -144,7 +135,7 @@ struct Sentences {
     notes: Vec<String>,
 }
 
-impl BatchSource for Sentences {
+impl Learner for Sentences {
     fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -171,6 +162,16 @@ impl BatchSource for Sentences {
         let targets =
             Targets::from([("positions".into(), Tensor::from_vec(positions, n, &Device::Cpu)?), ("pieces".into(), Tensor::from_vec(pieces, n, &Device::Cpu)?)]);
         Ok(TrainingBatch { inputs: vec![tokens], targets })
+    }
+
+    fn want(&self, batch: &TrainingBatch, _: usize, _: &EncoderInfo) -> Result<Want> {
+        let positions = batch.targets["positions"].to_vec1::<u32>()?;
+        Ok(Want::mlm_at(positions.into_iter().map(|position| position as usize).collect()))
+    }
+
+    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, _: &EncoderInfo, _: Option<Seed>) -> Result<Tensor> {
+        let log_probabilities = ops::log_softmax(outputs[0].mlm_logits()?)?; // (chosen, vocab)
+        Ok(ops::negative_log_likelihood(&log_probabilities, &batch.targets["pieces"])?)
     }
 
     fn notes(&self) -> Vec<String> {

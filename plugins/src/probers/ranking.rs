@@ -175,7 +175,7 @@ pub(crate) mod fixture {
             table::text_column("pool", candidates.iter().map(|candidate| Some(candidate.0))),
             table::text_column("name", candidates.iter().map(|candidate| Some(candidate.1))),
         ]);
-        Examples { examples: frame.unwrap(), candidates: pools.unwrap() }
+        Examples::cloze(frame.unwrap(), pools.unwrap()).unwrap()
     }
 
     /// The ranks of a table of predictions.

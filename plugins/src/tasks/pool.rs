@@ -91,7 +91,7 @@ impl PoolBuilder {
             table::text_column("pool", rows.iter().map(|row| Some(row.0))),
             table::text_column("name", rows.iter().map(|row| Some(row.1))),
         ])?;
-        Ok(Examples { examples, candidates })
+        Examples::cloze(examples, candidates)
     }
 
     fn pool_of<'a>(&self, relation: &'a str) -> &'a str {

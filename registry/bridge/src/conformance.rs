@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lmprobe_core::candle_core::{Device, Tensor};
 use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::{
-    CallContext, Cancel, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, MaskToken, Metric, Objective, Prober, Quiet, Result,
-    Seed, Task, TokenBatch, TokenRows, Tokenization, Want, check_examples, check_predictions, table,
+    CallContext, Cancel, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Kind, MaskToken, Material, Metric, Objective, Prober,
+    Quiet, Result, Seed, Task, TokenBatch, TokenRows, Tokenization, Want, check_examples, check_predictions, table,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -172,8 +172,8 @@ fn examples() -> Result<Examples> {
     }
     let candidates = ["part of", "treats"].iter().flat_map(|pool| (0..5).map(move |number| ((*pool).to_owned(), format!("{pool} {number}"))));
     let (pool, name) = candidates.unzip();
-    Ok(Examples {
-        examples: table::frame_of(vec![
+    Examples::cloze(
+        table::frame_of(vec![
             column("example_id", ids),
             column("relation", relations),
             column("subject", asked),
@@ -181,8 +181,8 @@ fn examples() -> Result<Examples> {
             table::texts_column("golds", &golds),
             column("pool", pools),
         ])?,
-        candidates: table::frame_of(vec![column("pool", pool), column("name", name)])?,
-    })
+        table::frame_of(vec![column("pool", pool), column("name", name)])?,
+    )
 }
 
 /// Answers as a prober gives them, some without a rank.
@@ -224,7 +224,7 @@ fn examples_of(task: &dyn Task) -> Result<()> {
 fn train_once(objective: &dyn Objective) -> Result<()> {
     let stub = Stub::new();
     let texts: Vec<String> = (0..12).map(|number| format!("sentence number {number} of a small corpus says that aspirin {number} treats fever")).collect();
-    let source = objective.prepare(&texts, &stub, Seed(3))?;
+    let source = objective.prepare(&Material::Texts(&texts), &stub, Seed(3))?;
     if source.is_empty() {
         return Err(Error::Unsupported("twelve sentences of twelve words left no example".into()));
     }
@@ -232,9 +232,9 @@ fn train_once(objective: &dyn Objective) -> Result<()> {
     let batch = source.batch(&chosen, Seed(4))?;
     let mut outputs = Vec::new();
     for (index, input) in batch.inputs.iter().enumerate() {
-        outputs.push(stub.encode(input, &objective.want(&batch, index, &stub.info)?, &cx())?);
+        outputs.push(stub.encode(input, &source.want(&batch, index, &stub.info)?, &cx())?);
     }
-    let loss = objective.loss(&outputs, &batch, &stub.info)?.to_scalar::<f32>()?;
+    let loss = source.loss(&outputs, &batch, &stub.info, None)?.to_scalar::<f32>()?;
     if loss.is_finite() { Ok(()) } else { Err(Error::Unsupported(format!("the loss is {loss}"))) }
 }
 
@@ -308,6 +308,7 @@ impl Stub {
             trainable: false,
             pooler: true,
             mlm_head: true,
+            task_head: None,
             lm_head: false,
             causal: false,
             random_init: false,

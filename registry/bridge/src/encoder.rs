@@ -87,6 +87,7 @@ impl PluginEncoderSource {
             pooler,
             mlm_head,
             lm_head,
+            task_head: None,
             causal,
             random_init: false,
             // The description of an encoder has no word for it; what it computes in hangs from its library, whose content is part of every id.

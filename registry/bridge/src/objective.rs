@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lmprobe_core::candle_core::{DType, Tensor};
 use lmprobe_core::{
-    BatchSource, Encoder, EncoderInfo, EncoderOutput, Error, Needs, Objective, Result, Seed, Targets, TokenBatch, TokenRows, TrainingBatch, Want,
+    Encoder, EncoderInfo, EncoderOutput, Error, Learner, Material, Needs, Objective, Result, Seed, Targets, TokenBatch, TokenRows, TrainingBatch, Want,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -164,13 +164,71 @@ impl Objective for PluginObjective {
         self.shared.needs.clone()
     }
 
-    fn prepare(&self, texts: &[String], encoder: &dyn Encoder, seed: Seed) -> Result<Box<dyn BatchSource>> {
-        let request = Request::Prepare { texts: one_column("text", texts)? };
+    fn prepare(&self, material: &Material<'_>, encoder: &dyn Encoder, seed: Seed) -> Result<Box<dyn Learner>> {
+        let request = Request::Prepare { texts: one_column("text", material.texts()?)? };
         let Response::Prepared { examples, report } = self.shared.call(seed, &[encoder], request)? else { return Err(self.shared.unexpected()) };
         let mut prepared = Prepared { shared: self.shared.clone(), examples, report: Report::default(), vocab: encoder.info().vocab };
         prepared.report = serde_json::from_value(report)
             .map_err(|error| Error::plugin(format!("`prepare` of {}", self.shared.origin), format!("its report is malformed: {error}")))?;
         Ok(Box::new(prepared))
+    }
+}
+
+/// What `prepare` reports.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Report {
+    examples: usize,
+    #[serde(default)]
+    notes: Vec<String>,
+}
+
+/// Training examples that a plugin keeps.
+struct Prepared {
+    shared: Arc<Shared>,
+    examples: u64,
+    report: Report,
+    vocab: usize,
+}
+
+impl Learner for Prepared {
+    fn len(&self) -> usize {
+        self.report.examples
+    }
+
+    fn batch(&self, examples: &[usize], seed: Seed) -> Result<TrainingBatch> {
+        let request = Request::Batch { examples: self.examples, chosen: examples.iter().map(|&example| example as u64).collect() };
+        let Response::Batch { inputs, targets } = self.shared.call(seed, &[], request)? else { return Err(self.shared.unexpected()) };
+        let origin = format!("`batch` of {}", self.shared.origin);
+        let fail = |message: String| Error::Frame { origin: origin.clone(), schema: "training inputs", message };
+        let mut batches: Vec<TokenBatch> = vec![TokenBatch::default(); self.shared.inputs];
+        let (which, sequences, ids) = (numbers(&inputs, "input", &origin)?, numbers(&inputs, "sequence", &origin)?, numbers(&inputs, "id", &origin)?);
+        let types = if inputs.column("type_id").is_ok() { numbers(&inputs, "type_id", &origin)? } else { vec![0; ids.len()] };
+        for (row, (((&input, &sequence), &id), &type_id)) in which.iter().zip(&sequences).zip(&ids).zip(&types).enumerate() {
+            let batch = usize::try_from(input).ok().and_then(|input| batches.get_mut(input));
+            let batch = batch.ok_or_else(|| fail(format!("row {row} belongs to input {input} of {}", self.shared.inputs)))?;
+            // Sequences come in order, so that the next one follows the newest.
+            let next = i64::try_from(batch.len()).unwrap_or(i64::MAX);
+            if sequence == next {
+                batch.offsets.push(batch.ids.len());
+                batch.truncated.push(false);
+            } else if sequence != next - 1 {
+                return Err(fail(format!("row {row} belongs to sequence {sequence} of input {input}, expected {next}; sequences come in order, none empty")));
+            }
+            let id = u32::try_from(id).ok().filter(|&id| (id as usize) < self.vocab);
+            batch.ids.push(id.ok_or_else(|| fail(format!("row {row} has the id {}, and the vocabulary {} entries", ids[row], self.vocab)))?);
+            batch.type_ids.push(u32::try_from(type_id).map_err(|_| fail(format!("row {row} has the type id {type_id}")))?);
+            batch.special.push(false);
+            batch.word_ids.push(None);
+            batch.char_offsets.push((0, 0));
+            let end = batch.ids.len();
+            *batch.offsets.last_mut().expect("offsets begin with 0") = end;
+        }
+        if let Some(empty) = batches.iter().position(TokenBatch::is_empty) {
+            return Err(fail(format!("input {empty} has no token")));
+        }
+        let targets = targets.iter().map(|target| Ok((Cow::Owned(target.name.clone()), target.to_tensor()?))).collect::<Result<Targets>>()?;
+        Ok(TrainingBatch { inputs: batches, targets })
     }
 
     fn want(&self, batch: &TrainingBatch, index: usize, info: &EncoderInfo) -> Result<Want> {
@@ -192,7 +250,7 @@ impl Objective for PluginObjective {
         Ok(Want { hidden, pooled: want.pooled, mlm_logits, ..Want::default() })
     }
 
-    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo) -> Result<Tensor> {
+    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo, _: Option<Seed>) -> Result<Tensor> {
         let want = &self.shared.want;
         // What the graph reaches, in the order of the bits of `need_grad`, and behind it what is only read.
         let mut live: Vec<(String, Tensor)> = Vec::new();
@@ -232,64 +290,6 @@ impl Objective for PluginObjective {
         #[expect(clippy::cast_possible_truncation, reason = "losses are 32-bit floats")]
         let value = Tensor::new(value as f32, surrogate.device())?;
         Ok(((&surrogate - surrogate.detach())? + value)?)
-    }
-}
-
-/// What `prepare` reports.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Report {
-    examples: usize,
-    #[serde(default)]
-    notes: Vec<String>,
-}
-
-/// Training examples that a plugin keeps.
-struct Prepared {
-    shared: Arc<Shared>,
-    examples: u64,
-    report: Report,
-    vocab: usize,
-}
-
-impl BatchSource for Prepared {
-    fn len(&self) -> usize {
-        self.report.examples
-    }
-
-    fn batch(&self, examples: &[usize], seed: Seed) -> Result<TrainingBatch> {
-        let request = Request::Batch { examples: self.examples, chosen: examples.iter().map(|&example| example as u64).collect() };
-        let Response::Batch { inputs, targets } = self.shared.call(seed, &[], request)? else { return Err(self.shared.unexpected()) };
-        let origin = format!("`batch` of {}", self.shared.origin);
-        let fail = |message: String| Error::Frame { origin: origin.clone(), schema: "training inputs", message };
-        let mut batches: Vec<TokenBatch> = vec![TokenBatch::default(); self.shared.inputs];
-        let (which, sequences, ids) = (numbers(&inputs, "input", &origin)?, numbers(&inputs, "sequence", &origin)?, numbers(&inputs, "id", &origin)?);
-        let types = if inputs.column("type_id").is_ok() { numbers(&inputs, "type_id", &origin)? } else { vec![0; ids.len()] };
-        for (row, (((&input, &sequence), &id), &type_id)) in which.iter().zip(&sequences).zip(&ids).zip(&types).enumerate() {
-            let batch = usize::try_from(input).ok().and_then(|input| batches.get_mut(input));
-            let batch = batch.ok_or_else(|| fail(format!("row {row} belongs to input {input} of {}", self.shared.inputs)))?;
-            // Sequences come in order, so that the next one follows the newest.
-            let next = i64::try_from(batch.len()).unwrap_or(i64::MAX);
-            if sequence == next {
-                batch.offsets.push(batch.ids.len());
-                batch.truncated.push(false);
-            } else if sequence != next - 1 {
-                return Err(fail(format!("row {row} belongs to sequence {sequence} of input {input}, expected {next}; sequences come in order, none empty")));
-            }
-            let id = u32::try_from(id).ok().filter(|&id| (id as usize) < self.vocab);
-            batch.ids.push(id.ok_or_else(|| fail(format!("row {row} has the id {}, and the vocabulary {} entries", ids[row], self.vocab)))?);
-            batch.type_ids.push(u32::try_from(type_id).map_err(|_| fail(format!("row {row} has the type id {type_id}")))?);
-            batch.special.push(false);
-            batch.word_ids.push(None);
-            batch.char_offsets.push((0, 0));
-            let end = batch.ids.len();
-            *batch.offsets.last_mut().expect("offsets begin with 0") = end;
-        }
-        if let Some(empty) = batches.iter().position(TokenBatch::is_empty) {
-            return Err(fail(format!("input {empty} has no token")));
-        }
-        let targets = targets.iter().map(|target| Ok((Cow::Owned(target.name.clone()), target.to_tensor()?))).collect::<Result<Targets>>()?;
-        Ok(TrainingBatch { inputs: batches, targets })
     }
 
     fn notes(&self) -> Vec<String> {

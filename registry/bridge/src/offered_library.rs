@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lmprobe_core::{
-    Build, BuildContext, EncoderSource, Error, Isolation, Kind, LibraryOrigin, Metric, Objective, Origin, Prober, Registration, Result, Seed, Task,
+    Build, BuildContext, EncoderSource, Error, Isolation, Kind, LibraryOrigin, Metric, Objective, Origin, Prober, RecipeDefaults, Registration, Result, Seed,
+    Task,
 };
 use lmprobe_loader::{ComponentKind, Library, LoadRequest, Options, Pin, Via, inspect};
 use serde::{Deserialize, Serialize};
@@ -286,10 +287,7 @@ impl OfferedLibrary {
             isolation: self.isolation(),
         };
         let families: Vec<&'static str> = component.families.iter().map(String::as_str).collect();
-        let recipe: Option<lmprobe_core::Describe> = match &component.recipe {
-            None => None,
-            Some(recipe) => Some(Box::leak(Box::new(|| recipe.clone()))),
-        };
+        let recipe = component.recipe.as_ref().map(|recipe| RecipeDefaults::Corpus(Box::leak(Box::new(|| recipe.clone()))));
         Ok(Box::leak(Box::new(Registration {
             id: &component.id,
             version,

@@ -30,7 +30,7 @@ pub(crate) struct DescribedNeeds {
 impl From<DescribedNeeds> for Needs {
     fn from(needs: DescribedNeeds) -> Self {
         let DescribedNeeds { encoders, mask_token, mlm_head, pooler, layers, randomness } = needs;
-        Self { encoders, mask_token, mlm_head, pooler, layers, trainable: false, randomness }
+        Self { encoders, mask_token, mlm_head, pooler, layers, randomness, ..Self::default() }
     }
 }
 

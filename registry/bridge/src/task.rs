@@ -37,7 +37,7 @@ impl Task for PluginTask {
         let Response::Tables(examples, candidates) = self.kept.inside(cx, &[], |services| self.instance.call(Request::Examples, services))? else {
             return Err(Error::plugin(&*self.origin, "it answered something else than examples"));
         };
-        Ok(Examples { examples: typed(examples, &table::EXAMPLES, &self.origin)?, candidates: typed(candidates, &table::CANDIDATES, &self.origin)? })
+        Examples::cloze(typed(examples, &table::EXAMPLES, &self.origin)?, typed(candidates, &table::CANDIDATES, &self.origin)?)
     }
 
     fn default_metrics(&self) -> Vec<String> {

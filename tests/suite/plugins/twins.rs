@@ -81,6 +81,7 @@ impl HashedSource {
             trainable: false,
             pooler: true,
             mlm_head: true,
+            task_head: None,
             lm_head: false,
             causal: false,
             random_init: false,
