@@ -9,7 +9,7 @@ use lmprobe_core::polars::prelude::{DataFrame, NamedFrom, Series};
 use lmprobe_core::statistics::wilson;
 use lmprobe_core::table::{self, MetricRow, MetricRows};
 use lmprobe_core::{
-    BatchSource, Build, CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, MaskToken, Metric, ModelReport, Needs,
+    Build, CallContext, Dtype, Encoder, EncoderInfo, EncoderOutput, EncoderSource, Error, Examples, Learner, MaskToken, Material, Metric, ModelReport, Needs,
     Objective, Origin, Prober, Registration, Result, Seed, Targets, TokenBatch, TokenRows, Tokenization, TrainingBatch, Want,
 };
 use serde_json::{Value, json};
@@ -299,7 +299,8 @@ impl Objective for InfoNce {
         Needs { layers: vec![-1], ..Needs::one_encoder() }
     }
 
-    fn prepare(&self, texts: &[String], encoder: &dyn Encoder, _: Seed) -> Result<Box<dyn BatchSource>> {
+    fn prepare(&self, material: &Material<'_>, encoder: &dyn Encoder, _: Seed) -> Result<Box<dyn Learner>> {
+        let texts = material.texts()?;
         let lines: Vec<Vec<&str>> = texts.iter().map(|text| text.split_whitespace().collect::<Vec<_>>()).filter(|words| words.len() >= 4).collect();
         let half = |second: bool| -> Vec<String> {
             lines.iter().map(|words| if second { words[words.len() / 2..].join(" ") } else { words[..words.len() / 2].join(" ") }).collect()
@@ -307,12 +308,27 @@ impl Objective for InfoNce {
         let tokens = |texts: &[String]| encoder.tokenize(&texts.iter().map(String::as_str).collect::<Vec<_>>(), Tokenization::default());
         Ok(Box::new(Halves { first: tokens(&half(false))?, second: tokens(&half(true))? }))
     }
+}
+
+struct Halves {
+    first: TokenBatch,
+    second: TokenBatch,
+}
+
+impl Learner for Halves {
+    fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    fn batch(&self, examples: &[usize], _: Seed) -> Result<TrainingBatch> {
+        Ok(TrainingBatch { inputs: vec![self.first.select(examples), self.second.select(examples)], targets: Targets::new() })
+    }
 
     fn want(&self, _: &TrainingBatch, _: usize, info: &EncoderInfo) -> Result<Want> {
         Ok(Want::layer(info.layers))
     }
 
-    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo) -> Result<Tensor> {
+    fn loss(&self, outputs: &[EncoderOutput], batch: &TrainingBatch, info: &EncoderInfo, _: Option<Seed>) -> Result<Tensor> {
         let first = |index: usize| -> Result<Tensor> {
             let tokens = &batch.inputs[index];
             let rows: Vec<u32> = tokens.offsets[..tokens.len()].iter().map(|&row| u32::try_from(row).expect("a small batch")).collect();
@@ -328,21 +344,6 @@ impl Objective for InfoNce {
         #[expect(clippy::cast_possible_truncation, reason = "losses are 32-bit floats")]
         let value = Tensor::new(value as f32, &Device::Cpu)?;
         Ok(((&surrogate - surrogate.detach())? + value)?)
-    }
-}
-
-struct Halves {
-    first: TokenBatch,
-    second: TokenBatch,
-}
-
-impl BatchSource for Halves {
-    fn len(&self) -> usize {
-        self.first.len()
-    }
-
-    fn batch(&self, examples: &[usize], _: Seed) -> Result<TrainingBatch> {
-        Ok(TrainingBatch { inputs: vec![self.first.select(examples), self.second.select(examples)], targets: Targets::new() })
     }
 
     fn notes(&self) -> Vec<String> {
