@@ -48,7 +48,7 @@ twin!(
     "twin-info-nce",
     Build::Objective(&|_, _| Ok(Arc::new(InfoNce) as Arc<dyn Objective>)),
     &|| json!({}),
-    Some(&|| json!({"steps": 20, "batch_size": 8}))
+    Some(lmprobe_core::RecipeDefaults::Corpus(&|| json!({"steps": 20, "batch_size": 8})))
 );
 
 fn share_schema() -> Value {
