@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::train::Gradients;
-use crate::{CallContext, Error, Result, Seed, TaskHead, TaskHeadInfo, TokenBatch, Tokenization};
+use crate::{CallContext, Error, HeadLayout, Problem, Result, Seed, TaskHead, TaskHeadInfo, TokenBatch, Tokenization};
 
 /// A language model, loaded.
 pub trait Encoder: Send + Sync {
@@ -49,6 +49,14 @@ pub trait Encoder: Send + Sync {
     /// The head that fine-tuning has left in the checkpoint.
     fn task_head(&self) -> Option<&TaskHead> {
         None
+    }
+
+    /// What a head for such a problem looks like on this model.
+    ///
+    /// # Errors
+    /// If the family has none.
+    fn head_layout(&self, problem: Problem) -> Result<HeadLayout> {
+        Err(Error::Unsupported(format!("encoder `{}` has no head for a {problem} task", self.info().family)))
     }
 
     /// The handle for training, if the encoder has one.

@@ -59,7 +59,7 @@ pub use run::run;
 pub use seed::{Random, Seed};
 pub use store::{JobFolder, Store, write_atomically};
 pub use task::{Examples, Splits, Task};
-pub use task_head::{TaskHead, TaskHeadInfo};
+pub use task_head::{HeadActivation, HeadLayout, HeadReads, TaskHead, TaskHeadInfo};
 pub use tokens::{Side, TokenBatch, Tokenization};
 
 // Plugins name these through the core, so that one version of each is in a build.

@@ -25,3 +25,46 @@ pub struct TaskHeadInfo {
     /// The labels in the order of its outputs; empty where labels make no sense.
     pub labels: Vec<String>,
 }
+
+/// What a head of a family of models looks like, so that other programs read the checkpoint too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadLayout {
+    /// Class in `transformers`, `BertForTokenClassification`.
+    pub class: String,
+    /// Which vectors it reads.
+    pub reads: HeadReads,
+    /// A linear layer before the last: its name in the checkpoint and the function behind it.
+    pub dense: Option<(String, HeadActivation)>,
+    /// Dropout rate before the first layer.
+    pub dropout: f32,
+    /// Dropout rate behind the function of `dense`.
+    pub dense_dropout: f32,
+    /// Name of the last layer in the checkpoint, `classifier`.
+    pub output: String,
+    /// Whether the last layer has a bias.
+    pub bias: bool,
+    /// Standard deviation of drawn weights.
+    pub initializer_range: f64,
+}
+
+/// Which vectors of an encoder a head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadReads {
+    /// The pooler's output of each sequence.
+    Pooled,
+    /// The last hidden state of each sequence's first token.
+    FirstToken,
+    /// The last hidden state of each sequence's last token, the only one of a decoder that has seen the whole text.
+    LastToken,
+    /// The last hidden state of every token.
+    EveryToken,
+}
+
+/// The function between two layers of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadActivation {
+    /// Hyperbolic tangent.
+    Tanh,
+    /// max(x, 0).
+    Relu,
+}

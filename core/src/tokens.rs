@@ -119,6 +119,8 @@ pub struct Tokenization {
     /// Longest sequence in tokens, special tokens included; `None` is the encoder's own limit. Longer texts are cut and marked in
     /// [`TokenBatch::truncated`].
     pub max_length: Option<usize>,
+    /// Whether nothing is cut, however long a sequence becomes: to be cut into windows, since no model takes what is longer than its limit.
+    pub whole: bool,
     /// Where longer texts are cut; special tokens at both ends stay.
     pub cut: Side,
 }
@@ -126,7 +128,12 @@ pub struct Tokenization {
 impl Tokenization {
     /// At most so many tokens, cut at the right.
     pub fn at_most(max_length: usize) -> Self {
-        Self { max_length: Some(max_length), cut: Side::Right }
+        Self { max_length: Some(max_length), ..Self::default() }
+    }
+
+    /// All tokens, however many.
+    pub fn whole() -> Self {
+        Self { whole: true, ..Self::default() }
     }
 }
 

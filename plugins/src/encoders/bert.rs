@@ -10,6 +10,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origi
 
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
 use crate::nn::compute::{Compute, DtypeChoice, cpu};
+use crate::nn::head_layout::HeadFamily;
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::post_norm::{PostNormConfig, PostNormNames};
 use crate::nn::pre_norm::FinalNorm;
@@ -124,6 +125,7 @@ static FILES: FileNames = FileNames {
     aliases: &[("cls.predictions.decoder.bias", "cls.predictions.bias")],
     buffers: &["position_ids", "embeddings.token_type_ids"],
     classes: ("BertModel", "BertForMaskedLM"),
+    heads: HeadFamily::Bert,
 };
 
 /// Names that BERT and RoBERTa share.

@@ -10,6 +10,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, Origin, Registration, Res
 use super::bert::{gelu, initializer_range, tenth, yes};
 use super::gpt2::DecoderParams;
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
+use crate::nn::head_layout::HeadFamily;
 use crate::nn::model_source::ModelSource;
 use crate::nn::pre_norm::{PreNormConfig, PreNormNames, Projections};
 use crate::nn::tokenizer::TokenizerKind;
@@ -71,6 +72,7 @@ static FILES: FileNames = FileNames {
     aliases: &[],
     buffers: &[],
     classes: ("BioGptModel", "BioGptForCausalLM"),
+    heads: HeadFamily::BioGpt,
 };
 
 static NAMES: PreNormNames = PreNormNames {

@@ -9,6 +9,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, Origin, Registration, Res
 
 use super::bert::{BertParams, gelu, initializer_range, tenth, yes};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
+use crate::nn::head_layout::HeadFamily;
 use crate::nn::model_source::ModelSource;
 use crate::nn::post_norm::{PostNormConfig, PostNormNames};
 use crate::nn::tokenizer::TokenizerKind;
@@ -66,6 +67,7 @@ static FILES: FileNames = FileNames {
     aliases: &[],
     buffers: &["position_ids"],
     classes: ("DistilBertModel", "DistilBertForMaskedLM"),
+    heads: HeadFamily::DistilBert,
 };
 
 static NAMES: PostNormNames = PostNormNames {

@@ -11,6 +11,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, Error, ModelFolder, Origi
 use super::bert::{initializer_range, tenth, yes};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, NetworkConfig, activation, check_config, parse_config};
 use crate::nn::compute::{Compute, DtypeChoice, cpu};
+use crate::nn::head_layout::HeadFamily;
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::pre_norm::{FinalNorm, PreNormConfig, PreNormNames, Projections};
 use crate::nn::tokenizer::{Casing, TokenizerKind};
@@ -113,6 +114,7 @@ static FILES: FileNames = FileNames {
     // Causal masks that old versions stored as buffers.
     buffers: &[".attn.bias", ".attn.masked_bias"],
     classes: ("GPT2Model", "GPT2LMHeadModel"),
+    heads: HeadFamily::Gpt2,
 };
 
 static NAMES: PreNormNames = PreNormNames {

@@ -11,6 +11,7 @@ use lmprobe_core::{Build, BuildContext, EncoderSource, ModelFolder, Origin, Regi
 use super::bert::{BLOCK_NAMES, BertConfig};
 use crate::nn::blueprint::{Blueprint, Family, FileNames, parse_config};
 use crate::nn::compute::{Compute, DtypeChoice, cpu};
+use crate::nn::head_layout::HeadFamily;
 use crate::nn::model_source::{Init, ModelOptions, ModelSource};
 use crate::nn::post_norm::PostNormNames;
 use crate::nn::tokenizer::TokenizerKind;
@@ -96,6 +97,7 @@ static FILES: FileNames = FileNames {
     aliases: &[("lm_head.decoder.bias", "lm_head.bias")],
     buffers: &["position_ids", "embeddings.token_type_ids"],
     classes: ("RobertaModel", "RobertaForMaskedLM"),
+    heads: HeadFamily::Roberta,
 };
 
 static NAMES: PostNormNames =

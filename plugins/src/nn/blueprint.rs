@@ -5,6 +5,7 @@ use std::path::Path;
 use lmprobe_core::serde::de::DeserializeOwned;
 use lmprobe_core::{Error, Result, serde_json};
 
+use super::head_layout::HeadFamily;
 use super::post_norm::PostNormConfig;
 use super::pre_norm::PreNormConfig;
 use super::tokenizer::{TextTokenizer, TokenizerKind};
@@ -74,8 +75,10 @@ pub struct FileNames {
     pub aliases: &'static [(&'static str, &'static str)],
     /// Ends of the names of buffers that hold no weights.
     pub buffers: &'static [&'static str],
-    /// Class in `transformers` without and with the head.
+    /// Class in `transformers` without and with the language-model head.
     pub classes: (&'static str, &'static str),
+    /// What heads for tasks look like.
+    pub heads: HeadFamily,
 }
 
 /// Which optional parts a checkpoint has.

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use candle_core::{Device, Tensor};
 use lmprobe_core::train::Gradients;
 use lmprobe_core::{
-    CallContext, Encoder, EncoderInfo, EncoderOutput, Error, Result, Seed, TaskHead, TokenBatch, Tokenization, Trainable, Variable, Want, serde_json,
+    CallContext, Encoder, EncoderInfo, EncoderOutput, HeadLayout, Problem, Result, Seed, TaskHead, TokenBatch, Tokenization, Trainable, Variable, Want,
+    serde_json,
 };
 use lmprobe_kernels::Precision;
 
 use super::blueprint::{Blueprint, NetworkConfig, Parts, TensorSpec};
 use super::gradient_sink::GradientSink;
-use super::model_source::{transpose, write_config, write_tensors};
+use super::head_layout::{describe_head, head_layout};
+use super::model_source::{read_config, transpose, write_config, write_tensors};
 use super::post_norm::PostNorm;
 use super::pre_norm::PreNorm;
 use super::tokenizer::TextTokenizer;
@@ -72,6 +74,10 @@ pub struct LanguageModel {
     pub(super) specs: Vec<TensorSpec>,
     /// Empty if the model was loaded for inference.
     pub(super) training: Option<Training>,
+    /// The head for a task that the checkpoint holds.
+    pub(super) task_head: Option<TaskHead>,
+    /// What replaces the dropout rates of the configuration.
+    pub(super) dropout: Option<f32>,
 }
 
 /// What training needs.
@@ -110,6 +116,14 @@ impl Encoder for LanguageModel {
         self.network.forward(tokens, want, None)?.to_device(&Device::Cpu)
     }
 
+    fn task_head(&self) -> Option<&TaskHead> {
+        self.task_head.as_ref()
+    }
+
+    fn head_layout(&self, problem: Problem) -> Result<HeadLayout> {
+        head_layout(&self.blueprint, self.parts, &read_config(&self.config_path)?, self.dropout, problem)
+    }
+
     fn trainable(&self) -> Option<&dyn Trainable> {
         self.training.as_ref().map(|_| self as &dyn Trainable)
     }
@@ -129,11 +143,15 @@ impl Trainable for LanguageModel {
     }
 
     fn save(&self, folder: &Path, head: Option<&TaskHead>) -> Result<()> {
-        if head.is_some() {
-            return Err(Error::Unsupported("this family stores no head".into()));
-        }
-        let named = |spec: &TensorSpec| (self.blueprint.stored_name(&spec.name, self.parts.head), spec.stored_shape());
-        write_tensors(&folder.join("model.safetensors"), self.specs.iter().map(named).collect(), &|index| {
+        let layout = head.map(|head| self.head_layout(head.info.problem)).transpose()?;
+        let has_more = self.parts.head || head.is_some();
+        let head_tensors = head.map_or(&[][..], |head| &head.tensors);
+        let named = self.specs.iter().map(|spec| (self.blueprint.stored_name(&spec.name, has_more), spec.stored_shape()));
+        let named = named.chain(head_tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())));
+        write_tensors(&folder.join("model.safetensors"), named.collect(), &|index| {
+            if let Some((_, tensor)) = index.checked_sub(self.specs.len()).map(|index| &head_tensors[index]) {
+                return Ok(tensor.flatten_all()?.to_vec1()?);
+            }
             let values = self.training().variables[index].var.flatten_all()?.to_vec1::<f32>()?;
             let spec = &self.specs[index];
             Ok(if spec.transposed { transpose(&values, spec.shape[0], spec.shape[1]) } else { values })
@@ -141,6 +159,12 @@ impl Trainable for LanguageModel {
         write_config(&self.config_path, &folder.join("config.json"), |config| {
             let classes = self.blueprint.files.classes;
             config["architectures"] = serde_json::json!([if self.parts.head { classes.1 } else { classes.0 }]);
+            if let Some(config) = config.as_object_mut() {
+                config.remove("lmprobe");
+            }
+            if let (Some(head), Some(layout)) = (head, &layout) {
+                describe_head(config, head, layout);
+            }
             if config.get("model_type").is_none() {
                 config["model_type"] = "bert".into();
             }

@@ -4,6 +4,8 @@ pub mod blueprint;
 mod composed;
 pub mod compute;
 pub mod gradient_sink;
+pub mod head;
+pub mod head_layout;
 pub mod inference_blocks;
 pub mod language_model;
 pub mod model_source;

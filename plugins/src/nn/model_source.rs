@@ -8,12 +8,13 @@ use lmprobe_checkpoints::{Checkpoint, Format};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, Variable};
+use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, TaskHead, TaskHeadInfo, Variable};
 use rayon::prelude::*;
 
 use super::blueprint::{Blueprint, Draw, Family, NetworkConfig, Parts, TensorSpec};
 use super::compute::{Compute, Processor};
 use super::gradient_sink::GradientSink;
+use super::head_layout::{head_layout, stored_head};
 use super::language_model::{LanguageModel, Network, Training};
 use super::pre_norm::FinalNorm;
 use super::tensorflow_names;
@@ -79,6 +80,16 @@ pub struct ModelSource {
     stored: BTreeMap<String, Stored>,
     info: EncoderInfo,
     report: ModelReport,
+    /// The head for a task that the checkpoint holds, and the settings it was trained with.
+    head: Option<StoredHead>,
+}
+
+/// A head for a task in a checkpoint, not loaded.
+struct StoredHead {
+    info: TaskHeadInfo,
+    settings: Value,
+    /// Its tensors by the network's own names, each with the name in a Hugging Face file.
+    tensors: Vec<(String, String)>,
 }
 
 impl ModelSource {
@@ -119,6 +130,7 @@ impl ModelSource {
         };
         let causal = matches!(blueprint.network, NetworkConfig::PreNorm(_));
         let mut warnings = tokenizer.warnings.clone();
+        let head = if checkpoint.is_some() { find_head(&blueprint, parts, &read_config(&config_path)?, &stored, &mut warnings) } else { None };
         warnings.extend((family.review)(&blueprint, &tokenizer));
         let info = EncoderInfo {
             family: family.id.into(),
@@ -134,13 +146,13 @@ impl ModelSource {
             pooler: parts.pooler,
             mlm_head: parts.head && !causal,
             lm_head: parts.head && causal,
-            task_head: None,
+            task_head: head.as_ref().map(|head| head.info.clone()),
             causal,
             random_init: checkpoint.is_none(),
             dtype: options.compute.dtype,
             warnings,
         };
-        let mut source = Self { family, options, config_path, blueprint, parts, checkpoint, stored, info, report: ModelReport::default() };
+        let mut source = Self { family, options, config_path, blueprint, parts, checkpoint, stored, info, report: ModelReport::default(), head };
         source.report = source.fit(&tokenizer);
         Ok(source)
     }
@@ -161,7 +173,8 @@ impl ModelSource {
         }
         report.dtypes = dtypes.into_iter().collect();
         let needed: BTreeMap<&str, &TensorSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
-        let used = |own: &str| needed.contains_key(own) || (self.blueprint.tied && self.parts.head && own == self.blueprint.files.decoder);
+        let of_head = |own: &str| self.head.as_ref().is_some_and(|head| head.tensors.iter().any(|(name, _)| name == own));
+        let used = |own: &str| needed.contains_key(own) || of_head(own) || (self.blueprint.tied && self.parts.head && own == self.blueprint.files.decoder);
         let unused: Vec<(&String, &Stored)> = self.stored.iter().filter(|(own, _)| !used(own) && !self.blueprint.is_buffer(own)).collect();
         report.unused = unused.iter().map(|(_, stored)| stored.name.clone()).collect();
         for spec in &specs {
@@ -222,6 +235,17 @@ impl ModelSource {
             values[row * width..(row + 1) * width].fill(0.0);
         }
         Ok(Var::from_vec(values, spec.shape.as_slice(), device)?)
+    }
+
+    /// The head for a task that the checkpoint holds.
+    fn read_head(&self) -> Result<Option<TaskHead>> {
+        let Some(head) = &self.head else { return Ok(None) };
+        let read = |(own, name): &(String, String)| -> Result<(String, Tensor)> {
+            let stored = self.stored.get(own).expect("a head is only known from its tensors");
+            Ok((name.clone(), Tensor::from_vec(self.values(stored)?, stored.shape.as_slice(), &Device::Cpu)?))
+        };
+        let tensors = head.tensors.iter().map(read).collect::<Result<_>>()?;
+        Ok(Some(TaskHead { info: head.info.clone(), settings: head.settings.clone(), tensors }))
     }
 
     /// A warning if the checkpoint has a decoder of its own that tying it to the word embeddings leaves unused.
@@ -286,6 +310,8 @@ impl EncoderSource for ModelSource {
             blueprint: self.blueprint.clone(),
             parts: self.parts,
             specs,
+            task_head: self.read_head()?,
+            dropout: self.options.dropout,
         }))
     }
 
@@ -315,7 +341,8 @@ impl EncoderSource for ModelSource {
         };
         let tokenizer = TextTokenizer::of_folder(&self.options.folder, self.family.tokenizer, self.options.casing)?;
         let (config_path, blueprint) = (self.config_path.clone(), self.blueprint.clone());
-        Ok(Box::new(LanguageModel { info, config_path, tokenizer, network, training: None, blueprint, parts: self.parts, specs }))
+        let (task_head, dropout) = (self.read_head()?, self.options.dropout);
+        Ok(Box::new(LanguageModel { info, config_path, tokenizer, network, training: None, blueprint, parts: self.parts, specs, task_head, dropout }))
     }
 
     fn at(&self, folder: &Path) -> Result<Box<dyn EncoderSource>> {
@@ -367,6 +394,21 @@ fn config_path(folder: &Path) -> Result<PathBuf> {
         .map(|name| folder.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| Error::model(folder.join(names[0]), "the model folder has no `config.json`"))
+}
+
+/// The head for a task that a checkpoint holds. A class name that promises one which is not there is a warning.
+fn find_head(blueprint: &Blueprint, parts: Parts, config: &Value, stored: &BTreeMap<String, Stored>, warnings: &mut Vec<String>) -> Option<StoredHead> {
+    let info = stored_head(&blueprint.architectures, config)?;
+    let layout = head_layout(blueprint, parts, config, None, info.problem).ok()?;
+    let mut names: Vec<String> = layout.dense.iter().flat_map(|(name, _)| [format!("{name}.weight"), format!("{name}.bias")]).collect();
+    names.push(format!("{}.weight", layout.output));
+    names.extend(layout.bias.then(|| format!("{}.bias", layout.output)));
+    let tensors: Vec<(String, String)> = names.into_iter().map(|name| (blueprint.own_name(&name), name)).collect();
+    if let Some((_, name)) = tensors.iter().find(|(own, _)| !stored.contains_key(own)) {
+        warnings.push(format!("`config.json` calls the checkpoint a {}, but it holds no `{name}`: it has no head for a task", blueprint.architectures[0]));
+        return None;
+    }
+    Some(StoredHead { info, settings: config["lmprobe"]["settings"].clone(), tensors })
 }
 
 /// What the checkpoint holds by the network's own names. Where one tensor is stored under two names, the one that is the network's own counts.
@@ -428,10 +470,15 @@ pub(super) fn write_tensors(path: &Path, tensors: Vec<(String, Vec<usize>)>, val
     lmprobe_checkpoints::write_safetensors(path, &tensors).map_err(|error| malformed(&error))
 }
 
+/// A configuration as it stands in the file.
+pub(super) fn read_config(path: &Path) -> Result<Value> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
 /// Copies a configuration with changes.
 pub(super) fn write_config(from: &Path, to: &Path, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let bytes = std::fs::read(from).map_err(Error::io(from))?;
-    let mut config: Value = serde_json::from_slice(&bytes)?;
+    let mut config = read_config(from)?;
     change(&mut config);
     std::fs::write(to, format!("{config:#}\n")).map_err(Error::io(to))
 }

@@ -34,7 +34,7 @@ pub(crate) fn answer(encoder: &dyn Encoder, request: Request, cx: &CallContext<'
             let second = |at: usize| texts.pairs.get(at).filter(|text| !text.is_empty()).map(String::as_str);
             let pairs: Vec<(&str, Option<&str>)> = texts.texts.iter().enumerate().map(|(at, text)| (text.as_str(), second(at))).collect();
             let cut = if texts.flags & LMPROBE_ENCODE_CUT_LEFT != 0 { Side::Left } else { Side::Right };
-            let how = Tokenization { max_length: (texts.max_length > 0).then_some(texts.max_length as usize), cut };
+            let how = Tokenization { max_length: (texts.max_length > 0).then_some(texts.max_length as usize), cut, ..Tokenization::default() };
             token_table(&encoder.tokenize_pairs(&pairs, how)?).map(Response::Table)
         }
         Request::Encode(sequences) => {

@@ -103,7 +103,7 @@ impl TextTokenizer {
     /// # Errors
     /// If the tokenizer fails or the limit leaves no room for a token of each text.
     pub fn encode(&self, texts: &[(&str, Option<&str>)], how: Tokenization, limit: usize) -> Result<TokenBatch> {
-        let limit = how.max_length.map_or(limit, |max| max.min(limit));
+        let limit = if how.whole { usize::MAX } else { how.max_length.map_or(limit, |max| max.min(limit)) };
         let room = |pair: bool| {
             let (added, texts) = if pair { (self.added_to_pair, 2) } else { (self.added, 1) };
             limit.checked_sub(added).filter(|room| *room >= texts).ok_or_else(|| {
