@@ -147,6 +147,9 @@ impl Encoder for LoadedEncoder {
         } else {
             Vec::new()
         };
+        if how.whole {
+            return Err(Error::Unsupported(format!("encoder `{}` is of a plugin, and those cut texts at their limit", self.0.info.family)));
+        }
         let max_length = how.max_length.unwrap_or(self.0.info.max_length).min(self.0.info.max_length);
         let batch = self.tokens(Texts {
             texts: texts.iter().map(|(first, _)| (*first).to_owned()).collect(),

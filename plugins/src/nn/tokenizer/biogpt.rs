@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(longest_first((9, 9), 5), (3, 2));
         assert_eq!(longest_first((9, 4), 5), (3, 2));
         let tokenizer = tokenizer();
-        let how = |cut| Tokenization { max_length: Some(5), cut };
+        let how = |cut| Tokenization { max_length: Some(5), cut, ..Tokenization::default() };
         let ids = |cut| tokenizer.encode(&[("a b gene", Some("a b"))], how(cut), 512).unwrap().ids;
         assert_eq!(ids(Side::Right), [2, 5, 6, 2, 5]);
         assert_eq!(ids(Side::Left), [2, 6, 7, 2, 6]);
