@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Results(cmd::results::ResultsArgs),
     /// Turn texts into vectors: one a text or one a token, of any layers
     Embed(cmd::embed::EmbedArgs),
+    /// Answer new texts, words or questions with a fine-tuned checkpoint
+    Predict(cmd::predict::PredictArgs),
     /// Show what a masked language model puts in the place of a mask
     FillMask(cmd::fill_mask::FillMaskArgs),
     /// List the encoders, objectives, tasks, probers and metrics

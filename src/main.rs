@@ -16,6 +16,7 @@ mod models;
 mod panic;
 mod pieces;
 mod plugins;
+mod predict;
 mod progress;
 mod report;
 mod run_file;

@@ -13,6 +13,7 @@ pub(crate) mod new_plugin;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod plugin_host;
+pub(crate) mod predict;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod schema;
@@ -32,6 +33,7 @@ pub(crate) fn execute(command: Command, console: Console) -> anyhow::Result<Exit
         Command::List(arguments) => list::execute(&arguments, console),
         Command::Describe(arguments) => describe::execute(&arguments, console),
         Command::Embed(arguments) => embed::execute(&arguments, console),
+        Command::Predict(arguments) => predict::execute(&arguments, console),
         Command::FillMask(arguments) => fill_mask::execute(&arguments, console),
         Command::Convert(arguments) => convert::execute(&arguments, console),
         Command::Fetch(arguments) => fetch::execute(&arguments, console),

@@ -84,7 +84,7 @@ fn finished(plan: &Plan, store: &Store) -> Vec<bool> {
 
 fn warn_of_limit(plan: &Plan, console: Console) {
     if let Some(limit) = plan.limit {
-        console.warning(&format!("--limit {limit}: at most {} a relation are asked; THE NUMBERS ARE FOR TESTING ONLY", count_questions(limit)));
+        console.warning(&format!("--limit {limit}: at most {} of a relation, or of a task without relations, are asked; THE NUMBERS ARE FOR TESTING ONLY", count_questions(limit)));
     }
 }
 
@@ -95,7 +95,7 @@ fn count_questions(limit: u64) -> String {
 fn show(resolved: &Resolved, plan: &Plan, summary: &RunSummary, json: bool, console: Console) -> anyhow::Result<()> {
     let scores = read(&summary.scores)?;
     if json {
-        let wanted: Vec<&Score> = scores.iter().filter(|score| score.aggregate != Aggregate::Relation).collect();
+        let wanted: Vec<&Score> = scores.iter().filter(|score| !matches!(score.aggregate, Aggregate::Relation | Aggregate::Label)).collect();
         console.json(&json!({
             "name": resolved.name,
             "folder": resolved.folder,

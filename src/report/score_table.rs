@@ -30,18 +30,22 @@ pub(crate) fn of(scores: &[&Score]) -> Vec<ScoreTable> {
 
 fn table(scores: &[&Score]) -> ScoreTable {
     let metrics = group(scores, |score| (score.metric.clone(), score.unit.clone()));
-    let by_relation = scores[0].aggregate == Aggregate::Relation;
+    let each = match scores[0].aggregate {
+        Aggregate::Relation => Some("relation"),
+        Aggregate::Label => Some("label"),
+        Aggregate::Micro | Aggregate::Macro => None,
+    };
     let seeded = scores.iter().any(|score| score.seed.is_some());
     let mut header = vec!["encoder".to_owned(), "prober".to_owned()];
     header.extend(seeded.then(|| "seed".to_owned()));
-    header.extend(by_relation.then(|| "relation".to_owned()));
+    header.extend(each.map(str::to_owned));
     header.extend(metrics.iter().map(|((metric, unit), _)| heading(metric, unit)));
     let mut table = TextTable::new(header);
     for (_, cells) in group(scores, |score| (score.job_id.clone(), encoder(score), score.prober.clone(), score.seed, score.relation.clone())) {
         let first = cells[0];
         let mut row = vec![encoder(first), first.prober.clone()];
         row.extend(seeded.then(|| first.seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string())));
-        row.extend(by_relation.then(|| first.relation.clone().unwrap_or_default()));
+        row.extend(each.map(|_| first.relation.clone().unwrap_or_default()));
         row.extend(metrics.iter().map(|((metric, unit), _)| {
             cells.iter().find(|score| score.metric == *metric && score.unit == *unit).map_or_else(|| "-".to_owned(), |score| number(score))
         }));
@@ -55,9 +59,10 @@ fn title(scores: &[&Score]) -> String {
     let first = scores[0];
     let n = scores.iter().all(|score| score.n == first.n).then(|| usize::try_from(first.n).ok()).flatten();
     let over = match first.aggregate {
-        Aggregate::Micro => n.map_or_else(|| "mean over all questions (micro)".into(), |n| format!("mean over {} (micro)", count(n, "question"))),
-        Aggregate::Macro => n.map_or_else(|| "mean over relations (macro)".into(), |n| format!("mean over {} (macro)", count(n, "relation"))),
+        Aggregate::Micro => n.map_or_else(|| "over all examples (micro)".into(), |n| format!("mean over {} (micro)", count(n, "question"))),
+        Aggregate::Macro => n.map_or_else(|| "mean over labels or relations (macro)".into(), |n| format!("mean over {} (macro)", count(n, "relation"))),
         Aggregate::Relation => "by relation".into(),
+        Aggregate::Label => "by label".into(),
     };
     let limit = first.limit.map(|limit| format!("; --limit {limit}: FOR TESTING ONLY")).unwrap_or_default();
     format!("{} / {}: {over}, with 95 % intervals{limit}", first.run, first.task)
@@ -118,6 +123,7 @@ mod tests {
             baseline: encoder.is_none(),
             seed: None,
             limit: None,
+            training_size: None,
             metric: metric.into(),
             aggregate: Aggregate::Micro,
             relation: None,

@@ -15,10 +15,12 @@ use serde::Serialize;
 pub(crate) enum Aggregate {
     /// All questions.
     Micro,
-    /// The means of the relations.
+    /// The means of the relations or labels.
     Macro,
     /// The questions of one relation.
     Relation,
+    /// One label or entity type.
+    Label,
 }
 
 impl Aggregate {
@@ -28,6 +30,7 @@ impl Aggregate {
             Self::Micro => "micro",
             Self::Macro => "macro",
             Self::Relation => "relation",
+            Self::Label => "label",
         }
     }
 }
@@ -44,6 +47,7 @@ pub(crate) struct Score {
     pub(crate) baseline: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) limit: Option<u64>,
+    pub(crate) training_size: Option<f64>,
     pub(crate) metric: String,
     pub(crate) aggregate: Aggregate,
     pub(crate) relation: Option<String>,
@@ -79,6 +83,7 @@ pub(crate) fn read(frame: &DataFrame) -> anyhow::Result<Vec<Score>> {
     let (relation, ci_method, unit) = (text("relation")?, text("ci_method")?, text("unit")?);
     let (seed, limit, n) = (whole("seed")?, whole("limit")?, whole("n")?);
     let (value, ci_low, ci_high) = (real("value")?, real("ci_low")?, real("ci_high")?);
+    let training_size: Vec<Option<f64>> = frame.column("training_size")?.f64()?.iter().collect();
     let (baseline, higher_is_better) = (flag("baseline")?, flag("higher_is_better")?);
     (0..frame.height())
         .map(|row| {
@@ -93,6 +98,7 @@ pub(crate) fn read(frame: &DataFrame) -> anyhow::Result<Vec<Score>> {
                 baseline: baseline[row],
                 seed: seed[row],
                 limit: limit[row],
+                training_size: training_size[row],
                 metric: cell(&metric),
                 aggregate: aggregate_named(&cell(&aggregate))?,
                 relation: relation[row].clone(),
@@ -121,9 +127,9 @@ pub(crate) fn declared(frame: &DataFrame) -> anyhow::Result<DataFrame> {
 }
 
 fn aggregate_named(word: &str) -> anyhow::Result<Aggregate> {
-    let known = [Aggregate::Micro, Aggregate::Macro, Aggregate::Relation];
+    let known = [Aggregate::Micro, Aggregate::Macro, Aggregate::Relation, Aggregate::Label];
     known
         .into_iter()
         .find(|aggregate| aggregate.word() == word)
-        .with_context(|| format!("a metric returned rows of the aggregate `{word}`; `micro`, `macro` and `relation` exist"))
+        .with_context(|| format!("a metric returned rows of the aggregate `{word}`; `micro`, `macro`, `relation` and `label` exist"))
 }
