@@ -7,6 +7,7 @@ use lmprobe_core::polars::prelude::{CsvWriter, DataFrame, SerWriter};
 
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
+use crate::report::originals;
 use crate::report::score_table::{self, ScoreTable};
 use crate::report::scores::{Aggregate, Score, declared, filter, load, read};
 
@@ -25,6 +26,9 @@ pub(crate) struct ResultsArgs {
     /// Only this mean [default: micro in tables, all in csv and json]
     #[arg(long)]
     aggregate: Option<Aggregate>,
+    /// Write predictions as the published programs do, instead of printing scores: NER_result_conll.txt, test_results.tsv, predictions.json and others
+    #[arg(long, value_name = "OUT", conflicts_with_all = ["format", "metric", "aggregate"])]
+    originals: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,6 +45,14 @@ enum Format {
 
 /// Runs the command.
 pub(crate) fn execute(arguments: &ResultsArgs, console: Console) -> anyhow::Result<Exit> {
+    if let Some(out) = &arguments.originals {
+        for folder in &arguments.folders {
+            for path in originals::write(folder, out)? {
+                console.result(&format!("{}\n", path.display()))?;
+            }
+        }
+        return Ok(Exit::Done);
+    }
     let frame = arguments.scores()?;
     match arguments.format {
         Format::Table => console.result(&tables(&frame, ScoreTable::plain)?)?,

@@ -11,6 +11,7 @@ mod embed_refusals;
 mod fill_mask;
 mod hub;
 mod plugins;
+mod predict;
 mod program;
 mod quickstart;
 mod registered;
