@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Fetch(cmd::fetch::FetchArgs),
     /// Print the JSON Schema of run files, for editors
     Schema(cmd::schema::SchemaArgs),
+    /// Score files as conlleval, `re_eval`, BioASQ, SQuAD and BLURB do
+    Score(cmd::score::ScoreArgs),
     /// Begin a plugin of one's own
     New(cmd::new_plugin::NewArgs),
     /// Look at plugins in shared libraries and check them

@@ -51,10 +51,15 @@ impl Console {
     }
 
     /// Writes a part of the result to standard output. A reader that has seen enough (`| head`) is no failure.
-    #[expect(clippy::unused_self, reason = "whoever may write holds a console")]
     pub(crate) fn result(self, text: &str) -> anyhow::Result<()> {
+        self.result_bytes(text.as_bytes())
+    }
+
+    /// The same for text that need not be UTF-8.
+    #[expect(clippy::unused_self, reason = "whoever may write holds a console")]
+    pub(crate) fn result_bytes(self, text: &[u8]) -> anyhow::Result<()> {
         let mut stdout = lmprobe_registry::bridge::standard_output();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(text).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written.context("writing to standard output"),
         }
@@ -84,6 +89,13 @@ impl Console {
     /// Tells what went wrong.
     pub(crate) fn error(self, message: &str) {
         line(&format!("{} {message}", self.painted("1;31", "error:")));
+    }
+
+    /// Writes to standard error what a program that is imitated to the byte would write.
+    #[expect(clippy::unused_self, reason = "whoever may write holds a console")]
+    pub(crate) fn raw_error(self, text: &[u8]) {
+        // Nobody can be told that standard error is closed.
+        let _ = io::stderr().write_all(text);
     }
 
     /// Tells why a command ended early, and with which exit code it ends.

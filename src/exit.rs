@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Stopped,
     /// Stopped by Ctrl-C; can be resumed.
     Interrupted,
+    /// What a program that is imitated to the byte ends with.
+    Original(u8),
 }
 
 impl Exit {
@@ -41,6 +43,7 @@ impl Exit {
             Self::Resources => 6,
             Self::Stopped => 75,
             Self::Interrupted => 130,
+            Self::Original(code) => code,
         }
     }
 
@@ -52,6 +55,9 @@ impl Exit {
                 Invalid { lacks_device: true, .. } => Self::Resources,
                 Invalid { .. } => Self::Usage,
             };
+        }
+        if error.chain().any(<dyn std::error::Error + 'static>::is::<lmprobe_scorers::Error>) {
+            return Self::Input;
         }
         if error.is::<UsageError>() {
             return Self::Usage;

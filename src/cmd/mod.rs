@@ -17,6 +17,7 @@ pub(crate) mod predict;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod score;
 pub(crate) mod validate;
 
 use crate::arguments::Command;
@@ -38,6 +39,7 @@ pub(crate) fn execute(command: Command, console: Console) -> anyhow::Result<Exit
         Command::Convert(arguments) => convert::execute(&arguments, console),
         Command::Fetch(arguments) => fetch::execute(&arguments, console),
         Command::Schema(arguments) => schema::execute(&arguments, console),
+        Command::Score(arguments) => score::execute(&arguments, console),
         Command::New(arguments) => new_plugin::execute(&arguments, console),
         Command::Plugin(arguments) => plugin::execute(&arguments, console),
         Command::PluginHost(arguments) => plugin_host::execute(&arguments),

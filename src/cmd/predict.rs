@@ -85,7 +85,9 @@ pub(crate) fn execute(arguments: &PredictArgs, console: Console) -> anyhow::Resu
     let format = match (arguments.format, out) {
         (Some(format), _) => format,
         (None, None) => Format::Jsonl,
-        (None, Some(out)) => Format::of(out, head.problem).ok_or_else(|| UsageError(format!("{}: cannot tell the format from the ending; give --format", shown(out))))?,
+        (None, Some(out)) => {
+            Format::of(out, head.problem).ok_or_else(|| UsageError(format!("{}: cannot tell the format from the ending; give --format", shown(out))))?
+        }
     };
     if !format.fits(head.problem) {
         return Err(UsageError(format!("the format {} does not fit a {} head", format.name(), head.problem)).into());

@@ -26,7 +26,7 @@ pub(crate) struct ResultsArgs {
     /// Only this mean [default: micro in tables, all in csv and json]
     #[arg(long)]
     aggregate: Option<Aggregate>,
-    /// Write predictions as the published programs do, instead of printing scores: NER_result_conll.txt, test_results.tsv, predictions.json and others
+    /// Write predictions as the published programs do, instead of printing scores: `NER_result_conll.txt`, `test_results.tsv`, `predictions.json` and others
     #[arg(long, value_name = "OUT", conflicts_with_all = ["format", "metric", "aggregate"])]
     originals: Option<PathBuf>,
 }

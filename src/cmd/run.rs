@@ -84,7 +84,10 @@ fn finished(plan: &Plan, store: &Store) -> Vec<bool> {
 
 fn warn_of_limit(plan: &Plan, console: Console) {
     if let Some(limit) = plan.limit {
-        console.warning(&format!("--limit {limit}: at most {} of a relation, or of a task without relations, are asked; THE NUMBERS ARE FOR TESTING ONLY", count_questions(limit)));
+        console.warning(&format!(
+            "--limit {limit}: at most {} of a relation, or of a task without relations, are asked; THE NUMBERS ARE FOR TESTING ONLY",
+            count_questions(limit)
+        ));
     }
 }
 

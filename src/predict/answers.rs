@@ -1,5 +1,6 @@
 //! Answers in the formats people use: JSON lines, words with tags, BRAT, tables.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -139,8 +140,12 @@ impl Writer {
         let (texts, scores) = (table::text_lists(predictions, "predictions")?, table::real_lists(predictions, "scores")?);
         let starts = table::count_lists(predictions, "starts")?;
         let line = |row: usize| {
-            let answers: Vec<Value> =
-                texts[row].iter().zip(&scores[row]).zip(&starts[row]).map(|((text, score), start)| json!({"text": text, "start": start, "score": score})).collect();
+            let answers: Vec<Value> = texts[row]
+                .iter()
+                .zip(&scores[row])
+                .zip(&starts[row])
+                .map(|((text, score), start)| json!({"text": text, "start": start, "score": score}))
+                .collect();
             json!({"id": asked[row].id, "question": asked[row].text, "answer": texts[row].first(), "answers": answers})
         };
         Ok(lines((0..asked.len()).map(line)))
@@ -151,7 +156,7 @@ impl Writer {
         let mut text = String::new();
         for (asked, tags) in asked.iter().zip(&tags) {
             for (word, tag) in asked.words.iter().zip(tags) {
-                text.push_str(&format!("{}\t{tag}\n", word.text));
+                let _ = writeln!(text, "{}\t{tag}", word.text);
             }
             text.push('\n');
         }
@@ -180,7 +185,7 @@ impl Writer {
                 text.push_str("id\tprediction\n");
             }
             for (asked, value) in asked.iter().zip(table::optional_reals(predictions, "prediction")?) {
-                text.push_str(&format!("{}\t{}\n", id(asked), value.unwrap_or(f64::NAN)));
+                let _ = writeln!(text, "{}\t{}", id(asked), value.unwrap_or(f64::NAN));
             }
             return Ok(text);
         }
@@ -188,16 +193,20 @@ impl Writer {
         let scores = table::real_lists(predictions, "scores")?;
         if !std::mem::replace(&mut self.begun, true) {
             let names = if self.labels.is_empty() { labels.first().cloned().unwrap_or_default() } else { self.labels.clone() };
-            text.push_str(&format!("id\tprediction\t{}\n", names.join("\t")));
+            let _ = writeln!(text, "id\tprediction\t{}", names.join("\t"));
         }
         for (row, asked) in asked.iter().enumerate() {
             let scores: Vec<String> = scores[row].iter().map(f64::to_string).collect();
-            text.push_str(&format!("{}\t{}\t{}\n", id(asked), chosen[row].join(","), scores.join("\t")));
+            let _ = writeln!(text, "{}\t{}\t{}", id(asked), chosen[row].join(","), scores.join("\t"));
         }
         Ok(text)
     }
 }
 
 fn lines(objects: impl Iterator<Item = Value>) -> String {
-    objects.map(|object| format!("{object}\n")).collect()
+    let mut text = String::new();
+    for object in objects {
+        let _ = writeln!(text, "{object}");
+    }
+    text
 }

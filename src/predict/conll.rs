@@ -35,7 +35,8 @@ impl WordLines {
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::data(&self.path, self.line, "the line is not UTF-8; save the file as UTF-8"))?;
             let text = if self.line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
             // A blank of the line's beginning is no word: columns are split at tabs where there are any.
-            let word = if text.contains('\t') { text.split('\t').next().unwrap_or_default().trim() } else { text.split_whitespace().next().unwrap_or_default() };
+            let word =
+                if text.contains('\t') { text.split('\t').next().unwrap_or_default().trim() } else { text.split_whitespace().next().unwrap_or_default() };
             let ends = text.trim().is_empty() || word.starts_with("-DOCSTART-");
             if !ends && word.is_empty() {
                 return Err(Error::data(&self.path, self.line, "the first column, which holds the word, is empty"));
@@ -67,7 +68,11 @@ mod tests {
         let of = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let expected = vec![(3, of(&["IL", "-"])), (6, of(&["x"]))];
         assert_eq!(sentences("-DOCSTART-\tO\n\nIL\tB\n-\tO\n\nx\n"), expected);
-        assert_eq!(sentences("\u{feff}-DOCSTART- O\r\n\r\nIL B\r\n- O\r\n\r\nx"), expected, "other systems' line ends, a mark of the byte order, no last line end");
+        assert_eq!(
+            sentences("\u{feff}-DOCSTART- O\r\n\r\nIL B\r\n- O\r\n\r\nx"),
+            expected,
+            "other systems' line ends, a mark of the byte order, no last line end"
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ mod tests {
         let words = words(text);
         let tags = ["O", "B-Gene", "I-Gene", "I-Gene", "O", "B-Disease", "O"].map(str::to_owned);
         let found = mentions(text, &words, &tags, &[1.0, 0.5, 0.7, 0.9, 1.0, 0.25, 1.0]).unwrap();
-        assert_eq!(found.iter().map(|mention| (mention.start, mention.end, mention.text.as_str())).collect::<Vec<_>>(), [(8, 14, "BRCA-1"), (22, 28, "cancer")]);
+        assert_eq!(
+            found.iter().map(|mention| (mention.start, mention.end, mention.text.as_str())).collect::<Vec<_>>(),
+            [(8, 14, "BRCA-1"), (22, 28, "cancer")]
+        );
         assert!((found[0].score - 0.7).abs() < 1e-12);
         assert_eq!(found[1].brat(2, 100), "T2\tDisease 122 128\tcancer\n");
         assert_eq!(found[1].json(), json!({"start": 22, "end": 28, "type": "Disease", "text": "cancer", "score": 0.25}));

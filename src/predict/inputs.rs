@@ -280,7 +280,10 @@ mod tests {
         ends(message("x.jsonl", "[1]\n", Problem::MultipleChoice), "x.jsonl:1: expected one JSON object a line");
         ends(message("x.jsonl", "{\"question\": \"?\", \"choices\": [\"a\"]}\n", Problem::MultipleChoice), "x.jsonl:1: fewer than two choices");
         ends(message("x.jsonl", "\n{\"question\": \"?\"}\n", Problem::MultipleChoice), "x.jsonl:2: there are no choices under `choices` or `options`");
-        ends(message("x.jsonl", "{\"question\": \"?\", \"options\": {\"a\": \"x\"}}\n", Problem::MultipleChoice), "`options` names its choices otherwise than `A`, `B`, ...");
+        ends(
+            message("x.jsonl", "{\"question\": \"?\", \"options\": {\"a\": \"x\"}}\n", Problem::MultipleChoice),
+            "`options` names its choices otherwise than `A`, `B`, ...",
+        );
         ends(message("x.jsonl", "{\"question\": \"?\"}\n", Problem::ExtractiveQa), "x.jsonl:1: there is no text under `context`");
         ends(message("x.jsonl", "{\"words\": [1]}\n", Problem::TokenClassification), "x.jsonl:1: `words` holds something that is no text");
         ends(message("x.csv", "question\n?\n", Problem::ExtractiveQa), "questions are read from .jsonl: an object a line with `question` and `context`");

@@ -7,4 +7,4 @@ mod inputs;
 mod words;
 
 pub(crate) use answers::{Format, Writer};
-pub(crate) use inputs::{Asked, Chunk, Inputs};
+pub(crate) use inputs::Inputs;

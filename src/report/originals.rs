@@ -1,5 +1,6 @@
 //! Predictions of a run in the files that the published programs write, for their scorers and for whoever compares.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +68,7 @@ fn entities(frame: &DataFrame) -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut conll = String::new();
     for ((words, golds), tags) in words.iter().zip(&golds).zip(&tags) {
         for ((word, gold), tag) in words.iter().zip(golds).zip(tags) {
-            conll.push_str(&format!("{word} {} {}\n", typed(gold), typed(tag)));
+            let _ = writeln!(conll, "{word} {} {}", typed(gold), typed(tag));
         }
         conll.push('\n');
     }
@@ -86,9 +87,7 @@ fn answers(frame: &DataFrame) -> anyhow::Result<Vec<(&'static str, String)>> {
     let (starts, ends) = (table::real_lists(frame, "start_logits")?, table::real_lists(frame, "end_logits")?);
     let candidates = |row: usize| -> Vec<Candidate> {
         let parts = texts[row].iter().zip(&scores[row]).zip(&starts[row]).zip(&ends[row]);
-        parts
-            .map(|(((text, &probability), &start_logit), &end_logit)| Candidate { text: text.clone(), probability, start_logit, end_logit })
-            .collect()
+        parts.map(|(((text, &probability), &start_logit), &end_logit)| Candidate { text: text.clone(), probability, start_logit, end_logit }).collect()
     };
     let best: Vec<(&str, &str)> = ids.iter().zip(&texts).map(|(id, texts)| (*id, texts.first().map_or("", String::as_str))).collect();
     let nbest = write_nbest(&ids.iter().enumerate().map(|(row, id)| (*id, candidates(row))).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates of this workspace each crate may use.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("lmprobe-core", &[]),
     ("lmprobe-abi", &[]),
     ("lmprobe-sdk", &["lmprobe-abi"]),
@@ -16,11 +16,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("lmprobe-bridge", &["lmprobe-abi", "lmprobe-core", "lmprobe-loader"]),
     ("lmprobe-kernels", &[]),
     ("lmprobe-checkpoints", &[]),
+    ("lmprobe-scorers", &[]),
     ("lmprobe-hub", &[]),
-    ("lmprobe-plugins", &["lmprobe-core", "lmprobe-checkpoints", "lmprobe-kernels"]),
+    ("lmprobe-plugins", &["lmprobe-core", "lmprobe-checkpoints", "lmprobe-kernels", "lmprobe-scorers"]),
     // One line of the registry names the built-in crate, so that the linker keeps it.
     ("lmprobe-registry", &["lmprobe-bridge", "lmprobe-core", "lmprobe-hub", "lmprobe-plugins"]),
-    ("lmprobe", &["lmprobe-core", "lmprobe-kernels", "lmprobe-plugins", "lmprobe-registry"]),
+    ("lmprobe", &["lmprobe-core", "lmprobe-kernels", "lmprobe-plugins", "lmprobe-registry", "lmprobe-scorers"]),
 ];
 
 /// What only the program may use: the terminal and the run file's syntax are not the core's or the plugins' business.
@@ -64,6 +65,7 @@ fn the_core_and_the_plugins_know_no_terminal() {
         "lmprobe-plugins",
         "lmprobe-kernels",
         "lmprobe-checkpoints",
+        "lmprobe-scorers",
         "lmprobe-hub",
         "lmprobe-abi",
         "lmprobe-sdk",
@@ -127,7 +129,7 @@ const UNSAFE: [&str; 17] = [
 fn unsafe_stands_where_it_may() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut naming = BTreeSet::new();
-    for folder in ["src", "core", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints"] {
+    for folder in ["src", "core", "registry", "plugins/src", "plugins/tests", "plugins/checkpoints", "plugins/scorers"] {
         sources(&root.join(folder), &mut |path, text| {
             let code = |line: &&str| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("#!");
             if text.lines().filter(code).any(|line| (line.contains("unsafe ") || line.contains("unsafe_code")) && !line.contains("deny(unsafe_code)")) {
@@ -144,7 +146,7 @@ fn unsafe_stands_where_it_may() {
 #[test]
 fn files_have_no_names_that_say_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["src", "core", "registry", "plugins/src", "plugins/checkpoints/src", "plugins/kernels/src"] {
+    for folder in ["src", "core", "registry", "plugins/src", "plugins/checkpoints/src", "plugins/kernels/src", "plugins/scorers/src"] {
         sources(&root.join(folder), &mut |path, _| {
             let stem = path.file_stem().unwrap().to_str().unwrap();
             assert!(!["base", "utils", "common", "helpers", "types", "manager"].contains(&stem), "{} says nothing about what is in it", path.display());

@@ -7,7 +7,8 @@ use crate::program::{Finished, lmprobe, run};
 #[test]
 fn help_names_every_command_and_every_exit_code() {
     let help = run(&["--help"]).exits(0);
-    for word in ["run", "validate", "plan", "results", "embed", "fill-mask", "list", "describe", "convert", "fetch", "schema", "doctor", "completions"] {
+    for word in ["run", "validate", "plan", "results", "embed", "fill-mask", "list", "describe", "convert", "fetch", "schema", "score", "doctor", "completions"]
+    {
         assert!(help.stdout.contains(&format!("\n  {word} ")), "`{word}` is missing:\n{}", help.stdout);
     }
     assert!(help.stdout.contains("75 stopped by a signal"), "{}", help.stdout);

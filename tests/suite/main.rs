@@ -17,3 +17,4 @@ mod quickstart;
 mod registered;
 mod resume;
 mod running;
+mod score;

@@ -1,4 +1,5 @@
 //! `lmprobe predict` on tiny checkpoints that `transformers` wrote, against the logits it gave for them.
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be read has failed")]
 
 use std::fs;
 
@@ -115,7 +116,8 @@ fn labels_choices_and_answers_have_the_probabilities_of_transformers() {
 
     let (model, _) = case("span/bert");
     let context = "The patient had acute hepatitis with high fever .";
-    let input = file(&folder, "questions.jsonl", &format!("{}\n", serde_json::json!({"id": "q1", "question": "What did the patient have ?", "context": context})));
+    let input =
+        file(&folder, "questions.jsonl", &format!("{}\n", serde_json::json!({"id": "q1", "question": "What did the patient have ?", "context": context})));
     let objects = lines(&run(&["predict", &model, &input]).exits(0).stdout);
     let answers = objects[0]["answers"].as_array().unwrap();
     assert_eq!((objects[0]["id"].as_str(), &objects[0]["answer"]), (Some("q1"), &answers[0]["text"]));
