@@ -254,4 +254,27 @@ mod tests {
              run.yaml:8:6: exclude[1].encodr: unknown key `encodr`; did you mean `encoder`?"
         );
     }
+
+    #[test]
+    fn what_fits_no_task_is_reported_and_what_nothing_asks_too() {
+        let of = |text: &str| Workspace::new().labelled_mistakes(text);
+        let prober = of("encoders: [model]\ntasks: [{use: facts, facts: facts.csv}]\nprobers: [fill-mask, head]\n");
+        assert_eq!(
+            prober,
+            "run.yaml:3:22: probers[1]: prober `head` can ask about none of the tasks; it asks about: token-classification; `facts` is a cloze task"
+        );
+        let metric = of("encoders: [model]\ntasks: [{use: facts, facts: facts.csv}]\nprobers: [fill-mask]\nmetrics: [mrr, spans]\n");
+        assert_eq!(metric, "run.yaml:4:16: metrics[1]: metric `spans` can score none of the tasks; it scores: token-classification; `facts` is a cloze task");
+        let baseline = of("encoders: [model]\ntasks: [{use: facts, facts: facts.csv}]\nprobers: [fill-mask]\nbaselines: [majority]\n");
+        assert!(baseline.starts_with("run.yaml:4:13: baselines[0]: baseline `majority` can ask about none of the tasks"), "{baseline}");
+        let task = of("encoders: [model]\ntasks: [{use: facts, facts: facts.csv}, tags]\nprobers: [fill-mask]\n");
+        assert!(task.starts_with("run.yaml:2:41: tasks[1]: nothing asks about task `tags`, a token-classification task"), "{task}");
+    }
+
+    #[test]
+    fn a_head_is_asked_about_the_task_it_was_trained_on() {
+        let text = "encoders: [model]\ntasks: [tags, {use: tags, name: other}]\nadapt: [{use: tune, task: tags}]\nprobers: [head]\n";
+        let mistakes = Workspace::new().labelled_mistakes(text);
+        assert!(mistakes.starts_with("run.yaml:2:15: tasks[1]: nothing asks about task `other`"), "{mistakes}");
+    }
 }

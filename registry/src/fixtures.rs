@@ -7,10 +7,10 @@ use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::{
     Build, BuildContext, CallContext, Dtype, Encoder, EncoderInfo, EncoderSource, Error, Examples, ExistingFile, Learner, MaskToken, Material, Metric,
-    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, RecipeDefaults, Registration, Resolved, Result, Seed, Task, schema_of,
+    ModelFolder, ModelReport, Needs, Objective, Origin, Prober, Problem, RecipeDefaults, Registration, Resolved, Result, Seed, Task, schema_of,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::diagnostic::Report;
 use crate::node::Node;
@@ -48,10 +48,20 @@ impl Workspace {
 
     /// Resolves `run.yaml` of this text.
     pub(crate) fn resolve_with(&self, text: &str, overrides: &[&str], out: Option<&Path>) -> Result<Resolved, Invalid> {
+        self.resolve_in(&registry(), text, overrides, out)
+    }
+
+    /// Resolves a run file with the plugins for labelled tasks too.
+    pub(crate) fn resolve_labelled(&self, text: &str) -> Result<Resolved, Invalid> {
+        let registry = Registry::from_registrations(registry().all().iter().copied().chain([&TUNE, &TAGS, &HEAD, &MAJORITY, &SPANS]).collect()).unwrap();
+        self.resolve_in(&registry, text, &[], None)
+    }
+
+    fn resolve_in(&self, registry: &Registry, text: &str, overrides: &[&str], out: Option<&Path>) -> Result<Resolved, Invalid> {
         self.write("run.yaml", text);
         let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
         resolve(
-            &registry(),
+            registry,
             &Request {
                 path: &self.path().join("run.yaml"),
                 overrides: &overrides,
@@ -64,6 +74,12 @@ impl Workspace {
 
     pub(crate) fn resolve(&self, text: &str) -> Resolved {
         self.resolve_with(text, &[], None).map_err(|invalid| invalid.to_string()).unwrap()
+    }
+
+    /// As [`Self::mistakes`], with the plugins for labelled tasks too.
+    pub(crate) fn labelled_mistakes(&self, text: &str) -> String {
+        let invalid = self.resolve_labelled(text).err().unwrap();
+        invalid.to_string().replace(&format!("{}/", self.path().display()), "")
     }
 
     /// All mistakes, a line each, without the folder.
@@ -101,6 +117,11 @@ registration!(MIMIC, "mimic", Build::Prober(&build_mimic), MimicParams, &[], Non
 registration!(RANDOM_RANKING, "random-ranking", Build::Prober(&build_random_ranking), NoParams, &[], None);
 registration!(ACC, "acc", Build::Metric(&build_acc), AccParams, &[], None);
 registration!(MRR, "mrr", Build::Metric(&build_mrr), NoParams, &[], None);
+registration!(TUNE, "tune", Build::Objective(&build_tune), TuneParams, &[], Some(RecipeDefaults::Task(&tune_preset)));
+registration!(TAGS, "tags", Build::Task(&build_tags), NoParams, &[], None);
+registration!(HEAD, "head", Build::Prober(&build_head), NoParams, &[], None);
+registration!(MAJORITY, "majority", Build::Prober(&build_majority), NoParams, &[], None);
+registration!(SPANS, "spans", Build::Metric(&build_spans), NoParams, &[], None);
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "lmprobe_core::schemars")]
@@ -348,4 +369,98 @@ fn build_mrr(params: Value, _: &BuildContext) -> Result<Arc<dyn Metric>> {
 pub(crate) fn relative(paths: &[(String, PathBuf)], workspace: &Workspace) -> Vec<(String, String)> {
     let relative = |path: &Path| path.strip_prefix(workspace.path()).unwrap().display().to_string();
     paths.iter().map(|(pointer, path)| (pointer.clone(), relative(path))).collect()
+}
+
+const TAGGED: &[Problem] = &[Problem::TokenClassification];
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(deny_unknown_fields)]
+struct TuneParams {
+    /// A set of defaults.
+    #[serde(default)]
+    preset: Option<String>,
+    /// Longest sentence.
+    #[serde(default)]
+    max_length: Option<u64>,
+}
+
+/// Two passes; the preset `long` is ten of long sentences, and of tagged words longer still.
+fn tune_preset(written: &Map<String, Value>, problem: Option<Problem>) -> Result<Map<String, Value>> {
+    let values = match written.get("preset").and_then(Value::as_str) {
+        None => json!({"epochs": 2}),
+        Some("long") if problem == Some(Problem::TokenClassification) => json!({"epochs": 10, "max_length": 512, "learning_rate": 0.5}),
+        Some("long") => json!({"epochs": 10, "max_length": 384}),
+        Some(other) => return Err(Error::Config(format!("there is no preset `{other}`"))),
+    };
+    Ok(values.as_object().cloned().unwrap())
+}
+
+struct Tune;
+
+fn build_tune(params: Value, _: &BuildContext) -> Result<Arc<dyn Objective>> {
+    let _: TuneParams = serde_json::from_value(params)?;
+    Ok(Arc::new(Tune))
+}
+
+impl Objective for Tune {
+    fn needs(&self) -> Needs {
+        Needs { problems: TAGGED, ..Needs::one_encoder() }
+    }
+
+    fn prepare(&self, _: &Material<'_>, _: &dyn Encoder, _: Seed) -> Result<Box<dyn Learner>> {
+        unimplemented!("resolving trains nothing")
+    }
+}
+
+struct Tags;
+
+fn build_tags(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(Tags))
+}
+
+impl Task for Tags {
+    fn problem(&self) -> Problem {
+        Problem::TokenClassification
+    }
+
+    fn examples(&self, _: &CallContext<'_>) -> Result<Examples> {
+        unimplemented!("resolving reads no data")
+    }
+
+    fn default_metrics(&self) -> Vec<String> {
+        vec!["spans".to_owned()]
+    }
+}
+
+fn build_head(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(TestProber(Needs { problems: TAGGED, task_head: true, ..Needs::one_encoder() })))
+}
+
+fn build_majority(params: Value, _: &BuildContext) -> Result<Arc<dyn Prober>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(TestProber(Needs { problems: TAGGED, ..Needs::nothing() })))
+}
+
+struct SpansMetric;
+
+fn build_spans(params: Value, _: &BuildContext) -> Result<Arc<dyn Metric>> {
+    let NoParams {} = serde_json::from_value(params)?;
+    Ok(Arc::new(SpansMetric))
+}
+
+impl Metric for SpansMetric {
+    fn name(&self) -> String {
+        "spans".to_owned()
+    }
+
+    fn problems(&self) -> &'static [Problem] {
+        TAGGED
+    }
+
+    fn compute(&self, _: &DataFrame, _: &CallContext<'_>) -> Result<DataFrame> {
+        unimplemented!("resolving scores nothing")
+    }
 }

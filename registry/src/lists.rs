@@ -361,3 +361,75 @@ pub(crate) fn list_of(texts: &[&str], location: Location) -> Node {
 pub(crate) fn labels<T>(entries: &[Entry<T>]) -> (Vec<&str>, bool) {
     (entries.iter().filter_map(|entry| entry.label.as_deref()).collect(), entries.iter().all(|entry| entry.label.is_some()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::fixtures::Workspace;
+
+    const TUNED: &str = "encoders: [model]\ntasks: [tags]\nadapt: [{use: tune}]\n";
+
+    #[test]
+    fn a_run_that_learns_from_a_task_asks_the_head_and_has_its_metrics_and_baselines() {
+        let run = Workspace::new().resolve_labelled(TUNED).map_err(|invalid| invalid.to_string()).unwrap();
+        let learned = run.adapt[0].learned().unwrap();
+        assert_eq!((learned.task, learned.share.training_size, run.adapt[0].label.as_str()), (0, 100.0, "tune"));
+        assert_eq!(run.probers.iter().map(|item| item.component.id.as_str()).collect::<Vec<_>>(), ["head"]);
+        assert_eq!(run.baselines.iter().map(|item| item.component.id.as_str()).collect::<Vec<_>>(), ["majority"], "not the baselines of other tasks");
+        assert_eq!(run.metrics.iter().map(|item| item.component.id.as_str()).collect::<Vec<_>>(), ["spans"]);
+    }
+
+    #[test]
+    fn a_list_of_sizes_is_a_training_each() {
+        let text = TUNED.replace("{use: tune}", "none, {use: tune, name: ft, training_size: [0, 12.5, 100]}");
+        let run = Workspace::new().resolve_labelled(&text).map_err(|invalid| invalid.to_string()).unwrap();
+        let sizes: Vec<_> = run.adapt.iter().map(|adapt| (adapt.label.as_str(), adapt.learned().map(|learned| learned.share.training_size))).collect();
+        assert_eq!(sizes, [("none", None), ("ft-0", Some(0.0)), ("ft-12.5", Some(12.5)), ("ft-100", Some(100.0))]);
+        assert_eq!(run.adapt[2].recipe.as_ref().unwrap().component.params["training_size"], json!(12.5));
+        let mistakes = Workspace::new().labelled_mistakes(&TUNED.replace("{use: tune}", "{use: tune, training_size: [10, 101]}"));
+        assert!(mistakes.starts_with("run.yaml:3:41: adapt[0].training_size: 101 is above the maximum 100"), "{mistakes}");
+    }
+
+    #[test]
+    fn a_preset_sets_defaults_and_the_user_replaces_them() {
+        let of = |more: &str| {
+            let run =
+                Workspace::new().resolve_labelled(&TUNED.replace("use: tune", &format!("use: tune{more}"))).map_err(|invalid| invalid.to_string()).unwrap();
+            let recipe = run.adapt[0].recipe.as_ref().unwrap();
+            (recipe.params.epochs, recipe.params.steps, recipe.params.learning_rate, recipe.component.params["max_length"].clone())
+        };
+        assert_eq!(of(""), (Some(2), None, 5e-5, json!(null)));
+        assert_eq!(of(", preset: long"), (Some(10), None, 0.5, json!(512)), "the preset knows the kind of task");
+        assert_eq!(of(", preset: long, steps: 7, max_length: 9"), (None, Some(7), 0.5, json!(9)));
+        let mistakes = Workspace::new().labelled_mistakes(&TUNED.replace("use: tune", "use: tune, preset: lnog"));
+        assert_eq!(mistakes, "run.yaml:3:9: adapt[0]: cannot set up objective `tune`: there is no preset `lnog`");
+    }
+
+    #[test]
+    fn the_task_that_is_learned_from_is_named_where_there_are_several() {
+        let two =
+            "encoders: [model]\ntasks: [tags, {use: tags, name: more}, {use: facts, facts: facts.csv}]\nprobers: [head, fill-mask]\nadapt: [{use: tune}]\n";
+        let mistakes = |text: &str| Workspace::new().labelled_mistakes(text);
+        assert_eq!(
+            mistakes(two),
+            "run.yaml:4:9: adapt[0].task: objective `tune` learns from a task, and `task` does not say which; it can learn from `tags`, `more`"
+        );
+        assert_eq!(
+            mistakes(&two.replace("use: tune", "use: tune, task: mroe")),
+            "run.yaml:4:27: adapt[0].task: no task has the label `mroe`; did you mean `more`?"
+        );
+        let cloze = mistakes(&two.replace("use: tune", "use: tune, task: facts"));
+        assert!(
+            cloze.starts_with("run.yaml:4:27: adapt[0].task: objective `tune` cannot learn from task `facts`, which is a cloze task; it can learn from"),
+            "{cloze}"
+        );
+        let run = Workspace::new()
+            .resolve_labelled(&two.replace("use: tune", "use: tune, task: more").replace("tags, {", "{"))
+            .map_err(|invalid| invalid.to_string());
+        assert_eq!(run.unwrap().adapt[0].learned().unwrap().task, 0);
+        assert!(mistakes("encoders: [model]\nadapt: [{use: tune}]\n").contains("no task of this run has labels to learn from"));
+        let corpus = mistakes(&TUNED.replace("use: tune", "use: tune, corpus: corpus.txt"));
+        assert!(corpus.contains("adapt[0].corpus: unknown key `corpus`"), "{corpus}");
+    }
+}

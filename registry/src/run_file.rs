@@ -132,7 +132,8 @@ impl Lists {
         let trains = adapt.items().iter().any(lists::trains);
         let tasks = lists::tasks(cx, list("tasks"));
         let adapt = lists::adaptations(cx, adapt, &tasks);
-        let learns = adapt.iter().any(|entry| entry.built.as_ref().is_some_and(|adapt| adapt.learned().is_some()));
+        // What could not be read may learn from a task.
+        let learns = trains && adapt.iter().any(|entry| entry.built.as_ref().is_none_or(|adapt| adapt.learned().is_some()));
         let probers = match root.get("probers") {
             None if learns => lists::default_probers(cx, root.location),
             _ => lists::probers(cx, list("probers")),
