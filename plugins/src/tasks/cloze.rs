@@ -256,10 +256,7 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(file: &DataFile, params: &'a ClozeParams) -> Result<Self> {
-        let find = |given: &'a Option<String>, usual: &[&'static str], what: &str| match given {
-            Some(name) => file.column(&[name.as_str()], what),
-            None => file.column(usual, what).map_err(|error| with_hint(error, what)),
-        };
+        let find = |given: &'a Option<String>, usual: &[&'static str], what: &str| file.choose(given.as_deref(), usual, what);
         for column in params.filter.keys() {
             file.column(&[column.as_str()], "filter `where`")?;
         }
@@ -306,14 +303,6 @@ fn collect(file: &DataFile, row: &Row, value: &Value, objects: &mut Vec<String>)
         other => return Err(file.error(row, format!("an object is {other}, expected a text"))),
     }
     Ok(())
-}
-
-/// Tells what to do about a column that was not found.
-fn with_hint(error: Error, what: &str) -> Error {
-    match error {
-        Error::Data { path, line, message } => Error::Data { path, line, message: format!("{message}; name yours with `columns: {{{what}: ...}}`") },
-        other => other,
-    }
 }
 
 /// Some of many values, for a message.

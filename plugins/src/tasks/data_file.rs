@@ -6,6 +6,7 @@ use lmprobe_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::template::listed;
+use super::text_file::{self, json_kind};
 
 /// A file of rows with named cells, at least one.
 #[derive(Debug)]
@@ -32,24 +33,66 @@ impl DataFile {
     /// # Errors
     /// If the file cannot be read, is not UTF-8, has no row, or a row does not fit its format; the error names the line.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let good = &bytes[..error.valid_up_to()];
-            let line = good.split(|&byte| byte == b'\n').count();
-            Error::data(path, line, format!("byte 0x{:02x} is not UTF-8; save the file as UTF-8", bytes[good.len()]))
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let (columns, rows) = match ending.as_str() {
-            "csv" => delimited(path, text, b',')?,
-            "tsv" => delimited(path, text, b'\t')?,
-            "jsonl" | "ndjson" | "json" => json_lines(path, text)?,
-            _ => return Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `csv`, `tsv` or `jsonl`")),
-        };
+        Self::filled(path, |text| match text_file::ending(path).as_str() {
+            "csv" => delimited(path, text, b',', None),
+            "tsv" => delimited(path, text, b'\t', None),
+            "jsonl" | "ndjson" | "json" => json_lines(path, text),
+            _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `csv`, `tsv` or `jsonl`")),
+        })
+    }
+
+    /// Reads a file like [`Self::read`], but a quote in a `tsv` is text like any other.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_verbatim(path: &Path) -> Result<Self> {
+        if text_file::ending(path) == "tsv" { Self::filled(path, |text| tabbed(path, text, None)) } else { Self::read(path) }
+    }
+
+    /// Reads a `csv` or a verbatim `tsv` that has no header.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_bare(path: &Path, columns: &[&str]) -> Result<Self> {
+        Self::filled(path, |text| match text_file::ending(path).as_str() {
+            "csv" => delimited(path, text, b',', Some(columns)),
+            "tsv" => tabbed(path, text, Some(columns)),
+            _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `csv` or `tsv`")),
+        })
+    }
+
+    /// A file with at least one row.
+    fn filled(path: &Path, rows: impl FnOnce(&str) -> Result<(Vec<String>, Vec<Row>)>) -> Result<Self> {
+        let (columns, rows) = rows(&text_file::read(path)?)?;
         if rows.is_empty() {
             return Err(Error::data(path, None, if columns.is_empty() { "the file is empty" } else { "the file has a header but no row" }));
         }
-        Ok(Self { path: path.to_owned(), columns, rows, has_lists: !matches!(ending.as_str(), "csv" | "tsv") })
+        Ok(Self { path: path.to_owned(), columns, rows, has_lists: !matches!(text_file::ending(path).as_str(), "csv" | "tsv") })
+    }
+
+    /// The column that was named, or the first of its usual names that is there.
+    ///
+    /// # Errors
+    /// If none is; `what` says what it would hold, and is its key in the parameter `columns`.
+    pub(crate) fn choose<'a>(&self, named: Option<&'a str>, usual: &[&'a str], what: &str) -> Result<&'a str> {
+        if let Some(name) = named {
+            return self.column(&[name], what);
+        }
+        self.column(usual, what).map_err(|error| match error {
+            Error::Data { path, line, message } => Error::Data { path, line, message: format!("{message}; name yours with `columns: {{{what}: ...}}`") },
+            other => other,
+        })
+    }
+
+    /// The column that was named, or the first of its usual names that is there, if any is.
+    ///
+    /// # Errors
+    /// If a column was named and is not there.
+    pub(crate) fn choose_if_there<'a>(&self, named: Option<&'a str>, usual: &[&'a str], what: &str) -> Result<Option<&'a str>> {
+        match named {
+            Some(name) => self.column(&[name], what).map(Some),
+            None => Ok(self.column(usual, what).ok()),
+        }
     }
 
     /// The first of these names that is a column.
@@ -97,15 +140,17 @@ impl Row {
     }
 }
 
-fn delimited(path: &Path, text: &str, delimiter: u8) -> Result<(Vec<String>, Vec<Row>)> {
+fn delimited(path: &Path, text: &str, delimiter: u8, header: Option<&[&str]>) -> Result<(Vec<String>, Vec<Row>)> {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut columns: Vec<String> = Vec::new();
+    let bare = header.is_some();
+    let mut columns = owned(header);
     let mut rows = Vec::new();
     let mut record = csv::StringRecord::new();
     loop {
         let (start, line) = place(reader.position());
         if !reader.read_record(&mut record).map_err(|error| Error::data(path, line, error.to_string()))? {
-            return Ok((columns, rows));
+            // Without a row, names that stand nowhere in the file are no header of it.
+            return Ok((if bare && rows.is_empty() { Vec::new() } else { columns }, rows));
         }
         let (end, _) = place(reader.position());
         let raw = &text[start..end];
@@ -116,20 +161,54 @@ fn delimited(path: &Path, text: &str, delimiter: u8) -> Result<(Vec<String>, Vec
             return Err(Error::data(path, line, "a quote opens in this row and is never closed"));
         }
         if columns.is_empty() {
-            columns = record.iter().map(|name| name.trim().to_owned()).collect();
-            if let Some(twice) = columns.iter().enumerate().find_map(|(i, name)| columns[..i].contains(name).then_some(name)) {
-                return Err(Error::data(path, line, format!("the column `{twice}` comes twice in the header")));
-            }
+            columns = header_of(path, line, record.iter())?;
             continue;
         }
         if record.len() != columns.len() {
-            let message =
-                format!("{} cells, expected {} as in the header ({}); quote a cell that holds the separator", record.len(), columns.len(), listed(&columns));
-            return Err(Error::data(path, line, message));
+            return Err(misfit(path, line, record.len(), &columns, bare, "; quote a cell that holds the separator"));
         }
         let cells = columns.iter().cloned().zip(record.iter().map(|cell| Value::String(cell.to_owned()))).collect();
         rows.push(Row { line, cells });
     }
+}
+
+/// Rows of a table whose cells stand between tabs and are text as they are.
+fn tabbed(path: &Path, text: &str, header: Option<&[&str]>) -> Result<(Vec<String>, Vec<Row>)> {
+    let bare = header.is_some();
+    let mut columns = owned(header);
+    let mut rows = Vec::new();
+    for (line, text) in text_file::lines(text).filter(|(_, text)| !text.trim().is_empty()) {
+        if columns.is_empty() {
+            columns = header_of(path, line, text.split('\t'))?;
+            continue;
+        }
+        let n = text.split('\t').count();
+        if n != columns.len() {
+            return Err(misfit(path, line, n, &columns, bare, ""));
+        }
+        let cells = columns.iter().cloned().zip(text.split('\t').map(|cell| Value::String(cell.to_owned()))).collect();
+        rows.push(Row { line, cells });
+    }
+    Ok((if bare && rows.is_empty() { Vec::new() } else { columns }, rows))
+}
+
+fn owned(header: Option<&[&str]>) -> Vec<String> {
+    header.unwrap_or_default().iter().map(|&name| name.to_owned()).collect()
+}
+
+/// The names of a header.
+fn header_of<'a>(path: &Path, line: usize, cells: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
+    let columns: Vec<String> = cells.map(|name| name.trim().to_owned()).collect();
+    match columns.iter().enumerate().find_map(|(i, name)| columns[..i].contains(name).then_some(name)) {
+        Some(twice) => Err(Error::data(path, line, format!("the column `{twice}` comes twice in the header"))),
+        None => Ok(columns),
+    }
+}
+
+/// An error about a row with another number of cells than there are columns.
+fn misfit(path: &Path, line: usize, n: usize, columns: &[String], bare: bool, remedy: &str) -> Error {
+    let from = if bare { "" } else { " as in the header" };
+    Error::data(path, line, format!("{n} cells, expected {}{from} ({}){remedy}", columns.len(), listed(columns)))
 }
 
 /// Byte and line of a position.
@@ -140,7 +219,7 @@ fn place(position: &csv::Position) -> (usize, usize) {
 
 fn json_lines(path: &Path, text: &str) -> Result<(Vec<String>, Vec<Row>)> {
     let mut rows: Vec<Row> = Vec::new();
-    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+    for (line, text) in text_file::lines(text).filter(|(_, text)| !text.trim().is_empty()) {
         let cells = match serde_json::from_str(text) {
             Ok(Value::Object(cells)) => cells,
             Ok(other) => return Err(Error::data(path, line, format!("expected one JSON object a line, found {}", json_kind(&other)))),
@@ -149,17 +228,6 @@ fn json_lines(path: &Path, text: &str) -> Result<(Vec<String>, Vec<Row>)> {
         rows.push(Row { line, cells });
     }
     Ok((rows.first().map(|row| row.cells.keys().cloned().collect()).unwrap_or_default(), rows))
-}
-
-fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]
