@@ -54,25 +54,50 @@ pub enum Mean {
     Macro,
 }
 
-/// The seeded percentile bootstrap of a mean that resamples whole clusters [`RESAMPLES`] times (Efron 1979; Field and Welsh 2007).
+/// The seeded percentile bootstrap of statistics that are computed from clusters of examples: whole clusters are drawn with replacement, as many as there are,
+/// [`RESAMPLES`] times (Efron 1979; Field and Welsh 2007).
 ///
-/// Resampling works on the clusters' sufficient statistics, so its cost does not depend on the number of values. Ends are the
-/// 2.5 % and 97.5 % quantiles with linear interpolation. With fewer than two clusters the width is unknown: the interval is
-/// unbounded within `range`.
-pub fn cluster_bootstrap(clusters: &[Cluster], mean: Mean, range: (f64, f64), seed: Seed) -> Interval {
+/// A cluster is whatever the statistics need of its examples, such as counts that can be added; the cost does not depend on how many examples a cluster has.
+/// `statistics` is given the clusters drawn and returns one value a statistic, always in the same order; `None` where it is undefined. All statistics see the same
+/// resamples, so the interval of one does not depend on which others there are. `ranges` has the lowest and the highest possible value of each.
+///
+/// The ends are the 2.5 % and 97.5 % quantiles with linear interpolation. Resamples in which a statistic is undefined are dropped for it. The width is unknown, and
+/// the interval is the whole range, with fewer than two clusters and if a statistic is undefined in more than half of its resamples.
+///
+/// # Panics
+/// If `statistics` returns another number of values than there are ranges.
+pub fn bootstrap_of<T>(clusters: &[T], statistics: impl Fn(&[&T]) -> Vec<Option<f64>>, ranges: &[(f64, f64)], seed: Seed) -> Vec<Interval> {
     const METHOD: &str = "cluster-bootstrap";
+    let whole = |&(low, high): &(f64, f64)| Interval { low, high, method: METHOD };
     if clusters.len() < 2 {
-        return Interval { low: range.0, high: range.1, method: METHOD };
+        return ranges.iter().map(whole).collect();
     }
     let mut random = seed.random();
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let drawn = (0..clusters.len()).map(|_| clusters[random.below(clusters.len())]);
-            mean_of(drawn, mean)
-        })
-        .collect();
-    means.sort_by(f64::total_cmp);
-    Interval { low: quantile(&means, 0.025), high: quantile(&means, 0.975), method: METHOD }
+    let mut drawn = Vec::with_capacity(clusters.len());
+    let mut values = vec![Vec::with_capacity(RESAMPLES); ranges.len()];
+    for _ in 0..RESAMPLES {
+        drawn.clear();
+        drawn.extend((0..clusters.len()).map(|_| &clusters[random.below(clusters.len())]));
+        let found = statistics(&drawn);
+        assert_eq!(found.len(), ranges.len(), "one value a statistic");
+        for (values, found) in values.iter_mut().zip(found) {
+            values.extend(found);
+        }
+    }
+    let interval = |(values, range): (&mut Vec<f64>, &(f64, f64))| {
+        if values.len() < RESAMPLES / 2 {
+            return whole(range);
+        }
+        values.sort_by(f64::total_cmp);
+        Interval { low: quantile(values, 0.025), high: quantile(values, 0.975), method: METHOD }
+    };
+    values.iter_mut().zip(ranges).map(interval).collect()
+}
+
+/// [`bootstrap_of`] a mean.
+pub fn cluster_bootstrap(clusters: &[Cluster], mean: Mean, range: (f64, f64), seed: Seed) -> Interval {
+    let statistic = |drawn: &[&Cluster]| vec![Some(mean_of(drawn.iter().map(|cluster| **cluster), mean))];
+    bootstrap_of(clusters, statistic, &[range], seed)[0]
 }
 
 /// The mean of clusters.
@@ -153,6 +178,47 @@ mod tests {
     #[test]
     fn one_cluster_says_nothing_about_spread() {
         let interval = cluster_bootstrap(&[Cluster { sum: 1.0, n: 2.0 }], Mean::Macro, (0.0, 1.0), Seed(1));
+        assert_eq!((interval.low, interval.high), (0.0, 1.0));
+    }
+
+    /// Correct, found and gold of a cluster.
+    type Counts = (f64, f64, f64);
+
+    fn f1(drawn: &[&Counts]) -> Option<f64> {
+        let (correct, both) = drawn.iter().fold((0.0, 0.0), |(correct, both), cluster| (correct + cluster.0, both + cluster.1 + cluster.2));
+        (both > 0.0).then(|| 2.0 * correct / both)
+    }
+
+    #[test]
+    fn a_bootstrap_of_counts_equals_numpy() {
+        // The same draws in Python, `numpy.quantile(values, [0.025, 0.975])`.
+        let clusters = [(1.0, 2.0, 1.0), (0.0, 0.0, 3.0), (2.0, 2.0, 4.0), (3.0, 7.0, 8.0), (5.0, 6.0, 5.0), (0.0, 1.0, 0.0), (2.0, 3.0, 4.0)];
+        let interval = bootstrap_of(&clusters, |drawn| vec![f1(drawn)], &[(0.0, 1.0)], Seed(33))[0];
+        close(interval.low, 0.363_519_813_519_813_55);
+        close(interval.high, 0.772_727_272_727_272_7);
+    }
+
+    #[test]
+    fn resamples_without_a_value_are_dropped_for_that_statistic_alone() {
+        // F1 is 2/3 of any draw but those of the empty cluster alone, where it is undefined: 1 in 27, far less than half.
+        let clusters = [(1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (2.0, 2.0, 4.0)];
+        let correct = |drawn: &[&Counts]| Some(drawn.iter().map(|cluster| cluster.0).sum());
+        let intervals = bootstrap_of(&clusters, |drawn| vec![f1(drawn), correct(drawn)], &[(0.0, 1.0), (0.0, 6.0)], Seed(33));
+        close(intervals[0].low, 2.0 / 3.0);
+        close(intervals[0].high, 2.0 / 3.0);
+        assert_eq!((intervals[1].low, intervals[1].high), (0.0, 6.0)); // 1 in 27 draws is of one cluster alone
+        assert_eq!(bootstrap_of(&clusters, |drawn| vec![correct(drawn)], &[(0.0, 6.0)], Seed(33))[0], intervals[1]);
+    }
+
+    #[test]
+    fn a_statistic_that_is_mostly_undefined_has_the_whole_range() {
+        // One of ten clusters has something: 0.9^10 = 35 % of the draws are without it, and all but 7 % have it less than three times.
+        let mut clusters = [(0.0, 0.0, 0.0); 10];
+        clusters[0] = (1.0, 1.0, 1.0);
+        let once = bootstrap_of(&clusters, |drawn| vec![f1(drawn)], &[(0.0, 1.0)], Seed(1))[0];
+        assert_eq!((once.low, once.high), (1.0, 1.0));
+        let thrice = |drawn: &[&Counts]| vec![f1(drawn).filter(|_| drawn.iter().filter(|cluster| cluster.0 > 0.0).count() >= 3)];
+        let interval = bootstrap_of(&clusters, thrice, &[(0.0, 1.0)], Seed(1))[0];
         assert_eq!((interval.low, interval.high), (0.0, 1.0));
     }
 }

@@ -4,6 +4,8 @@ pub mod candidate_groups;
 pub mod contrastive;
 pub mod fill_mask;
 pub mod frequency_prior;
+pub(crate) mod labelled_predictions;
+pub mod majority;
 pub mod nearest;
 pub mod query;
 pub mod random_ranking;
