@@ -50,6 +50,9 @@ pub enum Error {
     /// A parameter, or a combination of parameters, that no run can honour.
     #[error("{0}")]
     Config(String),
+    /// A number that these predictions do not have, such as the correlation of a constant: the score is left out, nothing has failed.
+    #[error("{0}")]
+    Undefined(String),
     /// A plugin asked another one for something it cannot give.
     #[error("{0}")]
     Unsupported(String),

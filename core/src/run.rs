@@ -286,6 +286,11 @@ impl Executor<'_> {
                 let rows = match self.score(item, &predictions) {
                     Ok(rows) => self.with_labels(&rows, job)?,
                     Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(Error::Undefined(message)) => {
+                        self.progress.warning(&format!("{}: {message}", job.cell));
+                        outcome.warnings.push(message);
+                        continue;
+                    }
                     Err(error) => {
                         let message = error.to_string();
                         self.progress.warning(&format!("{}: {message}", job.cell));

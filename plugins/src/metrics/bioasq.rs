@@ -86,8 +86,8 @@ impl Metric for BioAsq {
     fn compute(&self, predictions: &DataFrame, cx: &CallContext<'_>) -> Result<DataFrame> {
         let golds = table::text_lists(predictions, "golds")?;
         let (found, scores) = (table::text_lists(predictions, "predictions")?, table::real_lists(predictions, "scores")?);
-        let scored = ScoredRows::new(predictions, &self.name(), &vec![true; golds.len()], cx)?;
-        let questions = scored.fold(|question: &mut Pooled, row| {
+        let rows = ScoredRows::new(predictions, &self.name(), &vec![true; golds.len()], cx)?;
+        let questions = rows.fold(|question: &mut Pooled, row| {
             question.golds.extend(golds[row].iter().map(|gold| gold.to_lowercase()));
             question.answers.extend(found[row].iter().cloned().zip(scores[row].iter().copied()));
             Ok(())

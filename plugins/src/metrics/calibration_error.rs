@@ -82,8 +82,8 @@ impl Metric for CalibrationError {
         let scores = table::real_lists(predictions, "scores")?;
         // Tags have the probability of each prediction; labels have that of all labels, named beside.
         let labels = if predictions.column("labels").is_ok() { Some(table::text_lists(predictions, "labels")?) } else { None };
-        let scored = ScoredRows::new(predictions, &self.name(), &filled(&golds), cx)?;
-        let clusters = scored.fold(|counts: &mut Calibration, row| {
+        let rows = ScoredRows::new(predictions, &self.name(), &filled(&golds), cx)?;
+        let clusters = rows.fold(|counts: &mut Calibration, row| {
             let (golds, found, scores) = (&golds[row], &found[row], &scores[row]);
             if golds.len() != found.len() {
                 return Err(Error::Lengths { what: "labels", gold: golds.len(), predicted: found.len() });

@@ -150,7 +150,7 @@ mod tests {
                 ("f", "micro", None, 0.5, 5),
                 ("p", "macro", None, 0.75, 2),
                 ("r", "macro", None, 0.625, 2),
-                ("f", "macro", None, (1.0 / 3.0 + 1.0) / 2.0, 2),
+                ("f", "macro", None, f64::midpoint(1.0 / 3.0, 1.0), 2),
                 ("p", "label", Some("x"), 0.5, 2),
                 ("r", "label", Some("x"), 0.25, 4),
                 ("f", "label", Some("x"), 1.0 / 3.0, 4),

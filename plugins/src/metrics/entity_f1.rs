@@ -154,7 +154,7 @@ mod tests {
             .to_vec();
         assert_eq!(seen, [("entity-precision", 0.5, 4), ("entity-recall", 0.5, 4), ("entity-f1", 0.5, 4)]);
         let macro_f1 = row(&rows, "entity-f1", "macro");
-        assert!((macro_f1.value - (0.4 + 2.0 / 3.0) / 2.0).abs() < 1e-15);
+        assert!((macro_f1.value - f64::midpoint(0.4, 2.0 / 3.0)).abs() < 1e-15);
         assert_eq!(macro_f1.n, 2);
         let x = row(&rows, "entity-precision", "label:X");
         assert_eq!((x.value, x.n, x.method.as_str(), x.unit.as_str(), x.higher_is_better), (1.0 / 3.0, 3, "cluster-bootstrap", "fraction", true));

@@ -122,8 +122,11 @@ pub(crate) fn scored(numbers: &[(&str, Option<f64>, f64)]) -> DataFrame {
     .unwrap()
 }
 
-/// Questions: cluster, right answers, answers with their probabilities.
-pub(crate) fn answered(questions: &[(&str, &[&str], &[(&str, f64)])]) -> DataFrame {
+/// A question: cluster, right answers, answers with their probabilities.
+pub(crate) type AnsweredRow<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, f64)]);
+
+/// A table of questions.
+pub(crate) fn answered(questions: &[AnsweredRow<'_>]) -> DataFrame {
     let owned = |texts: Vec<&str>| -> Vec<String> { texts.into_iter().map(str::to_owned).collect() };
     let zeros: Vec<Vec<f64>> = questions.iter().map(|question| vec![0.0; question.2.len()]).collect();
     table::frame_of(vec![

@@ -39,7 +39,7 @@ pub(crate) fn correlation(metric: &str, predictions: &DataFrame, of: fn(&[Pair])
             _ if constant(|pair| pair.0) => "all targets are the same number",
             _ => "a number is not finite, or the numbers differ too little",
         };
-        return Err(Error::Config(format!("`{metric}` is undefined: {why}")));
+        return Err(Error::Undefined(format!("`{metric}` is undefined: {why}")));
     }
     let quantity = Quantity { unit: "correlation", range: (-1.0, 1.0), ..Quantity::fraction(metric, all.len() as u64) };
     let values = |drawn: &[&Vec<Pair>]| vec![of(&drawn.iter().flat_map(|pairs| pairs.iter().copied()).collect::<Vec<_>>())];

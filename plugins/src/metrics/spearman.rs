@@ -33,7 +33,7 @@ if in the opposite one. Equal numbers share the mean of their ranks. Unit: a cor
 ## How
 There is one row, `micro`; n is the examples. Examples without a target are left out, and a warning counts them. A correlation of a
 constant is undefined: if all predictions, or all targets, are the same number, as those of the baseline `majority` are, there is no
-number but an error that says so.
+number but a warning that says so.
 
 The 95 % interval resamples whole clusters (examples where nothing is known of clusters) 2 000 times from the run's seed; resamples
 without a correlation are left out of it. With one cluster it is [-1, 1]. With twenty examples, as BIOSSES has, it is wide.

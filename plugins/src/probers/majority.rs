@@ -112,7 +112,9 @@ fn labels(examples: &Examples) -> Result<DataFrame> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for golds in &golds {
         let golds: HashSet<&str> = golds.iter().map(String::as_str).collect();
-        golds.into_iter().for_each(|label| *counts.entry(label).or_default() += 1);
+        for label in golds {
+            *counts.entry(label).or_default() += 1;
+        }
     }
     let mut builder = LabelledPredictions::new(examples)?;
     for row in 0..examples.examples.height() {
