@@ -9,6 +9,7 @@ mod convert_describe;
 mod embed;
 mod embed_refusals;
 mod fill_mask;
+mod fine_tune;
 mod hub;
 mod plugins;
 mod predict;
