@@ -26,7 +26,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let head = Head::of(stored, encoder.head_layout(stored.info.problem)?, encoder.info().hidden)?;
     let (text, n) = (std::fs::read_to_string(Path::new(input))?, n.parse()?);
     let lines: Vec<Value> = if stored.info.problem == Problem::TokenClassification {
-        text.split("\n\n").filter(|sentence| !sentence.trim().is_empty()).take(n).map(|sentence| tagged(encoder.as_ref(), &head, sentence)).collect::<Result<_, _>>()?
+        text.split("\n\n")
+            .filter(|sentence| !sentence.trim().is_empty())
+            .take(n)
+            .map(|sentence| tagged(encoder.as_ref(), &head, sentence))
+            .collect::<Result<_, _>>()?
     } else {
         text.lines().take(n).map(|line| classified(encoder.as_ref(), &head, line)).collect::<Result<_, _>>()?
     };

@@ -39,7 +39,8 @@ fn texts(frame: &DataFrame, name: &str) -> Vec<String> {
 }
 
 fn files(folder: &Path, part: &str) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().contains(part)).collect();
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().contains(part)).collect();
     found.sort();
     found
 }
@@ -91,19 +92,25 @@ fn predictions_in_the_files_of_the_original_have_the_same_score() {
     let value = |metric: &str| {
         let (metrics, aggregates, adapt) = (texts(&scores, "metric"), texts(&scores, "aggregate"), texts(&scores, "adapt"));
         let seeds: Vec<Option<u64>> = scores.column("seed").unwrap().u64().unwrap().iter().collect();
-        let row = (0..metrics.len())
-            .find(|&row| metrics[row] == metric && aggregates[row] == "micro" && adapt[row] == "tuned-100" && seeds[row] == Some(1))
-            .unwrap();
+        let row =
+            (0..metrics.len()).find(|&row| metrics[row] == metric && aggregates[row] == "micro" && adapt[row] == "tuned-100" && seeds[row] == Some(1)).unwrap();
         scores.column("value").unwrap().f64().unwrap().get(row).unwrap() * 100.0
     };
-    let expected =
-        format!("precision: {:6.2}%; recall: {:6.2}%; FB1: {:6.2}", value("entity-precision"), value("entity-recall"), value("entity-f1"));
+    let expected = format!("precision: {:6.2}%; recall: {:6.2}%; FB1: {:6.2}", value("entity-precision"), value("entity-recall"), value("entity-f1"));
     assert!(conll.contains(&expected), "{conll} has not {expected}");
     // The pieces and their labels, put together again, are the same words and tags.
     let gold = folder.path().join("test.tsv");
-    let arguments =
-        ["score", "ner", "--tokens", job.join("token_test.txt").to_str().unwrap(), "--labels", job.join("label_test.txt").to_str().unwrap(), "--gold", gold.to_str().unwrap()]
-            .map(str::to_owned);
+    let arguments = [
+        "score",
+        "ner",
+        "--tokens",
+        job.join("token_test.txt").to_str().unwrap(),
+        "--labels",
+        job.join("label_test.txt").to_str().unwrap(),
+        "--gold",
+        gold.to_str().unwrap(),
+    ]
+    .map(str::to_owned);
     let detokenized = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).exits(0).stdout;
     assert!(detokenized.contains(&expected), "{detokenized} has not {expected}");
 }

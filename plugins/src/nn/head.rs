@@ -6,7 +6,7 @@ use lmprobe_core::{
     serde_json::Value,
 };
 
-use super::ops::{self, Dropout};
+use super::ops::{self, Activation, Dropout};
 
 /// A head, drawn or read from a checkpoint. Its tensors are variables: what trains them changes them here.
 #[derive(Debug)]
@@ -16,6 +16,9 @@ pub struct Head {
     dense: Option<Layer>,
     output: Layer,
 }
+
+/// How a linear layer is computed: input, weight and bias.
+type Linear = fn(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>;
 
 #[derive(Debug)]
 struct Layer {
@@ -54,6 +57,11 @@ impl Head {
         &self.info
     }
 
+    /// How many numbers it gives a vector.
+    pub fn outputs(&self) -> usize {
+        outputs(&self.info)
+    }
+
     /// Which vectors it reads.
     pub fn reads(&self) -> HeadReads {
         self.layout.reads
@@ -75,21 +83,38 @@ impl Head {
     /// # Errors
     /// If the encoder did not give what was wanted.
     pub fn logits(&self, output: &EncoderOutput, encoder: &EncoderInfo, dropout: Option<Seed>) -> Result<Tensor> {
-        let x = match self.layout.reads {
+        self.forward(&self.read(output, encoder)?, dropout, ops::linear)
+    }
+
+    /// The same for inference, without a graph: the bits of a row do not depend on what stands beside it in the batch.
+    ///
+    /// # Errors
+    /// If the encoder did not give what was wanted.
+    pub fn answers(&self, output: &EncoderOutput, encoder: &EncoderInfo) -> Result<Tensor> {
+        self.forward(&self.read(output, encoder)?, None, ops::linear_of_rows)
+    }
+
+    /// The vectors it reads.
+    fn read(&self, output: &EncoderOutput, encoder: &EncoderInfo) -> Result<Tensor> {
+        Ok(match self.layout.reads {
             HeadReads::Pooled => output.pooled.clone().ok_or_else(|| Error::Unsupported("the pooled vector was not returned by the encoder".into()))?,
             _ => output.layer(encoder.layers)?.clone(),
-        };
+        })
+    }
+
+    fn forward(&self, x: &Tensor, dropout: Option<Seed>, linear: Linear) -> Result<Tensor> {
         let mask = |label: &str, rate: f32| dropout.filter(|_| rate > 0.0).map(|seed| Dropout { p: rate, seed: seed.0, stream: seed.child(label).0 });
-        let mut x = ops::dropout(&x, mask("input", self.layout.dropout))?;
+        let mut x = ops::dropout(x, mask("input", self.layout.dropout))?;
         if let (Some(dense), Some((_, activation))) = (&self.dense, &self.layout.dense) {
-            x = dense.forward(&x)?;
-            x = match activation {
-                HeadActivation::Tanh => x.tanh()?,
-                HeadActivation::Relu => x.relu()?,
+            x = dense.forward(&x, linear)?;
+            let activation = match activation {
+                HeadActivation::Tanh => Activation::Tanh,
+                HeadActivation::Relu => Activation::Relu,
             };
+            x = ops::activation(&x, activation)?;
             x = ops::dropout(&x, mask("dense", self.layout.dense_dropout))?;
         }
-        self.output.forward(&x)
+        self.output.forward(&x, linear)
     }
 
     /// Its variables, in a fixed order.
@@ -147,11 +172,12 @@ impl Layer {
     }
 
     /// `(rows, inputs) x (inputs, outputs) -> (rows, outputs)`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.contiguous()?.matmul(&self.weight.as_tensor().to_device(x.device())?.t()?)?;
-        Ok(match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.as_tensor().to_device(x.device())?)?,
-            None => y,
-        })
+    fn forward(&self, x: &Tensor, linear: Linear) -> Result<Tensor> {
+        let weight = self.weight.as_tensor().to_device(x.device())?;
+        let bias = match &self.bias {
+            Some(bias) => bias.as_tensor().to_device(x.device())?,
+            None => Tensor::zeros(weight.dim(0)?, weight.dtype(), x.device())?,
+        };
+        Ok(linear(&x.contiguous()?, &weight, &bias)?)
     }
 }

@@ -1,5 +1,6 @@
 //! What encoders and objectives share. Not plugins.
 
+pub(crate) mod answers;
 pub mod blueprint;
 mod composed;
 pub mod compute;
@@ -7,11 +8,14 @@ pub mod gradient_sink;
 pub mod head;
 pub mod head_layout;
 pub mod inference_blocks;
+pub(crate) mod inputs;
 pub mod language_model;
+pub(crate) mod losses;
 pub mod model_source;
 pub mod ops;
 pub mod packed;
 pub mod pair;
+pub(crate) mod passes;
 pub mod post_norm;
 pub mod pre_norm;
 mod taped_blocks;

@@ -25,6 +25,27 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.apply_op3(weight, bias, Linear)
 }
 
+/// The same for inference, without a graph: the bits of a row depend on that row alone, not on those beside it. The weights are copied first.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed::linear(&x.detach(), weight, bias);
+    }
+    let ((rows, inputs), (outputs, expected)) = (x.dims2()?, weight.dims2()?);
+    if inputs != expected || bias.dims() != [outputs] {
+        candle_core::bail!("linear: x {:?}, weight {:?}, bias {:?} do not fit", x.dims(), weight.dims(), bias.dims());
+    }
+    let layer = with(weight, |weight| with(bias, |bias| Ok(kernels::PackedLinear::new(weight, Some(bias), outputs, inputs, kernels::Precision::F32))))?;
+    let mut y = vec![0.0; rows * outputs];
+    with(x, |x| {
+        layer.apply(x, rows, kernels::Epilogue::None, &mut kernels::Scratch::default(), &mut y);
+        Ok(())
+    })?;
+    Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
 /// Layer normalisation of rows with gain and bias.
 ///
 /// # Errors

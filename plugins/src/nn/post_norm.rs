@@ -304,7 +304,11 @@ impl PostNorm {
         };
         let positions = first_tokens(tokens)?.into_iter().map(|position| position as usize).collect();
         let first = x.at(&TokenRows::At(positions), tokens)?; // (batch, hidden)
-        Ok(ops::activation(&pooler.linear(&first)?, Activation::Tanh)?)
+        let mapped = match self.blocks {
+            Blocks::Training(_) => pooler.linear(&first)?,
+            Blocks::Packed(_) => ops::linear_of_rows(&first, &pooler.weight, &pooler.bias)?,
+        };
+        Ok(ops::activation(&mapped, Activation::Tanh)?)
     }
 
     /// Logits over the vocabulary, `(rows, vocab)`.

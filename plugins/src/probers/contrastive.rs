@@ -14,10 +14,11 @@ use polars::prelude::DataFrame;
 
 use super::candidate_groups::{CandidateGroups, Distinct, Ties};
 use super::nearest::{Answer, Index, Nearness, Vectors};
-use super::query::{Queries, encode_in_passes};
+use super::query::Queries;
 use super::ranking::{Pools, PredictionsBuilder};
 use crate::nn::ops;
 use crate::nn::packed::first_tokens;
+use crate::nn::passes::encode_in_passes;
 use crate::nn::values::with as with_values;
 
 inventory::submit! {

@@ -12,9 +12,10 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use super::candidate_groups::{CandidateGroups, Distinct, Ties};
-use super::query::{Queries, encode_in_passes};
+use super::query::Queries;
 use super::ranking::{KEPT, Pools, PredictionsBuilder};
 use crate::nn::ops;
+use crate::nn::passes::encode_in_passes;
 use crate::nn::values::with as with_values;
 
 inventory::submit! {
