@@ -90,16 +90,19 @@ impl Matrix<'_> {
             let Some(task) = &entry.built else { continue };
             let asked = (index, task.task.problem());
             let learned = self.adapt.iter().any(|adapt| adapt.built.as_ref().is_none_or(|adapt| adapt.learned().is_some_and(|learned| learned.task == index)));
-            let probed = self.probers.iter().any(|prober| {
-                let Some(prober) = &prober.built else { return true };
-                self.adapt.iter().any(|adapt| {
-                    let Some(adapt) = &adapt.built else { return true };
-                    let one = |encoder: &Entry<EncoderItem>| {
-                        encoder.built.as_ref().is_none_or(|encoder| fits(&prober.prober.needs(), asked, Some(adapt), Some(encoder.source.info())))
-                    };
-                    self.encoders.iter().any(one)
-                })
-            });
+            // A list that could not be read may hold what fits.
+            let unread = self.encoders.is_empty() || self.adapt.is_empty() || self.probers.is_empty();
+            let probed = unread
+                || self.probers.iter().any(|prober| {
+                    let Some(prober) = &prober.built else { return true };
+                    self.adapt.iter().any(|adapt| {
+                        let Some(adapt) = &adapt.built else { return true };
+                        let one = |encoder: &Entry<EncoderItem>| {
+                            encoder.built.as_ref().is_none_or(|encoder| fits(&prober.prober.needs(), asked, Some(adapt), Some(encoder.source.info())))
+                        };
+                        self.encoders.iter().any(one)
+                    })
+                });
             if !learned && !probed {
                 report
                     .error(entry.location, &entry.key, format!("nothing asks about task `{}`, a {} task", task.component.label, asked.1))

@@ -449,6 +449,20 @@ mod tests {
     }
 
     #[test]
+    fn counts_of_published_runs_give_the_printed_percentages() {
+        // NCBI disease, two READMEs of BioBERT: 24 497 words, 960 phrases; found, correct, and what conlleval printed.
+        for (found, correct, printed) in
+            [(993, 866, "precision:  87.21%; recall:  90.21%; FB1:  88.68"), (983, 852, "precision:  86.67%; recall:  88.75%; FB1:  87.70")]
+        {
+            let total = Counts { correct, found, gold: 960 };
+            let counts = PhraseCounts { tokens: 24_497, correct_tags: 24_147, total, by_type: [(b"MISC".to_vec(), total)].into() };
+            let report = String::from_utf8(counts.report()).unwrap();
+            assert!(report.starts_with(&format!("processed 24497 tokens with 960 phrases; found: {found} phrases; correct: {correct}.\n")), "{report}");
+            assert!(report.contains(printed), "{report}");
+        }
+    }
+
+    #[test]
     fn latex_has_its_layout() {
         let (stdout, _, _) = outcome(&["-l"], b"a B-X B-X\nb B-X O\n");
         let expected = "        & Precision &  Recall  & F$_{\\beta=1} \\\\\\hline\n\
