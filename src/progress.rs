@@ -31,6 +31,8 @@ struct State {
     phase: String,
     job_started: Instant,
     phase_started: Instant,
+    /// What was done when the phase began: a phase may be taken up again, or go on where an earlier run stopped.
+    phase_from: usize,
     newest_line: Instant,
     warned: HashSet<String>,
 }
@@ -45,6 +47,7 @@ impl Display {
             phase: String::new(),
             job_started: now,
             phase_started: now,
+            phase_from: 0,
             newest_line: now,
             warned: HashSet::new(),
         };
@@ -125,7 +128,7 @@ impl Progress for Display {
         let fresh = state.phase != phase;
         if fresh {
             phase.clone_into(&mut state.phase);
-            state.phase_started = now;
+            (state.phase_started, state.phase_from) = (now, done);
         }
         if let Some(bar) = &self.bar {
             if fresh {
@@ -136,7 +139,7 @@ impl Progress for Display {
             bar.set_position(done as u64);
         } else if now.duration_since(state.newest_line) >= LINE_EVERY {
             state.newest_line = now;
-            let left = time_left(state.phase_started.elapsed(), done, total).map(|left| format!(", about {} left", time(left)));
+            let left = time_left(state.phase_started.elapsed(), state.phase_from, done, total).map(|left| format!(", about {} left", time(left)));
             // Whoever reads from a pipe cannot know the end.
             let of = if total == 0 { String::new() } else { format!(" of {total}") };
             self.console.note(&format!("{}: {done}{of} {phase}{}", state.job, left.unwrap_or_default()));
@@ -170,9 +173,9 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// The time a phase still takes at its speed so far.
-fn time_left(elapsed: Duration, done: usize, total: usize) -> Option<Duration> {
-    let (done, left) = (u32::try_from(done).ok()?, u32::try_from(total.checked_sub(done)?).ok()?);
+/// The time a phase still takes at its speed since it began with `from` done.
+fn time_left(elapsed: Duration, from: usize, done: usize, total: usize) -> Option<Duration> {
+    let (done, left) = (u32::try_from(done.checked_sub(from)?).ok()?, u32::try_from(total.checked_sub(done)?).ok()?);
     (done > 0).then(|| Duration::from_secs_f64(elapsed.as_secs_f64() / f64::from(done) * f64::from(left)))
 }
 
@@ -199,8 +202,9 @@ mod tests {
 
     #[test]
     fn what_is_left_follows_the_speed_so_far() {
-        let left = time_left(Duration::from_secs(10), 20, 80).unwrap();
+        let left = time_left(Duration::from_secs(10), 0, 20, 80).unwrap();
         assert_eq!(left.as_secs(), 30, "20 took 10 s, 60 take 30 s");
-        assert_eq!(time_left(Duration::from_secs(10), 0, 80), None, "no speed yet");
+        assert_eq!(time_left(Duration::from_secs(10), 40, 60, 120), Some(left), "what was done before took no time");
+        assert_eq!(time_left(Duration::from_secs(10), 5, 5, 80), None, "no speed yet");
     }
 }

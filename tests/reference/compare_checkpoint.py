@@ -38,10 +38,13 @@ def open_folder(folder):
         sys.exit(f"{folder}/config.json: `architectures` is {architectures}, which has none of the heads {', '.join(HEADS)}")
     kind = getattr(transformers, "AutoModelFor" + head)
     model, report = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
-    # transformers fills what a file lacks with random numbers: that would compare nothing.
-    left = {k: sorted(v) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    # transformers fills what a file lacks with random numbers: that would compare nothing. What the class does not read, such as the pooler of
+    # a tagger, is kept for other uses of the checkpoint.
+    left = {k: sorted(v) for k, v in report.items() if v and k in ("missing_keys", "mismatched_keys")}
     if left:
         sys.exit(f"{folder}: the weights do not fit {type(model).__name__}: {left}")
+    if report.get("unexpected_keys"):
+        print(f"{type(model).__name__} does not read {', '.join(sorted(report['unexpected_keys']))}", file=sys.stderr)
     return model.eval(), head, AutoTokenizer.from_pretrained(folder)
 
 
