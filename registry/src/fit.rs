@@ -107,7 +107,7 @@ impl Matrix<'_> {
                 report
                     .error(entry.location, &entry.key, format!("nothing asks about task `{}`, a {} task", task.component.label, asked.1))
                     .label("no prober of this run can, and no adaptation learns from it".to_owned())
-                    .help("`lmprobe list probers` shows what each asks about; a fine-tuned head is asked by `task-head`".to_owned());
+                    .help("a head that fine-tuning has left is asked by the prober `task-head`".to_owned());
             }
         }
     }
