@@ -310,7 +310,7 @@ impl Executor<'_> {
         }
         let mut scores = match scores {
             Some(scores) => scores,
-            None => empty_scores()?,
+            None => table::empty(&table::SCORES)?,
         };
         scores.rechunk_mut();
         table::SCORES.check(&scores, "the run")?;
@@ -396,11 +396,6 @@ fn file_name(job: &Job) -> String {
         }
     }
     format!("{name}.{}", &job.id.0[..8])
-}
-
-fn empty_scores() -> Result<DataFrame> {
-    let columns = table::SCORES.columns.iter().map(|column| Series::new_empty(column.name.into(), &column.kind.dtype())).collect();
-    table::frame_of(columns)
 }
 
 fn first_of_each_relation(examples: &DataFrame, limit: u64) -> Result<DataFrame> {

@@ -1,6 +1,8 @@
 //! Every table of a run, documented in one place.
 
-use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
+use polars::prelude::{
+    DataFrame, Float64Type, IntoColumn, IntoSeries, ListBuilderTrait, ListPrimitiveChunkedBuilder, NamedFrom, PolarsNumericType, Series, UInt64Type,
+};
 
 use crate::{Column, ColumnType, FrameSchema, Result};
 
@@ -53,6 +55,9 @@ const CLUSTER: Column = column(
     "What belongs together: a document, a premise. Subsets keep it whole, intervals resample it. The example's own id if nothing is known.",
 );
 
+const TEXT: Column = column("text", ColumnType::Text, false, "The text, or the first of a pair.");
+const TEXT_PAIR: Column = column("text_pair", ColumnType::Text, true, "The second text of a pair; empty for a single text.");
+
 /// Words with a tag each.
 pub const TAGGED_EXAMPLES: FrameSchema = FrameSchema {
     name: "tagged examples",
@@ -72,8 +77,8 @@ pub const LABELLED_EXAMPLES: FrameSchema = FrameSchema {
     columns: &[
         EXAMPLE_ID,
         CLUSTER,
-        column("text", ColumnType::Text, false, "The text, or the first of a pair."),
-        column("text_pair", ColumnType::Text, true, "The second text of a pair; empty for a single text."),
+        TEXT,
+        TEXT_PAIR,
         column("golds", ColumnType::Texts, false, "The right labels: one of a classification, any number of a multi-label problem."),
     ],
 };
@@ -82,13 +87,7 @@ pub const LABELLED_EXAMPLES: FrameSchema = FrameSchema {
 pub const SCORED_EXAMPLES: FrameSchema = FrameSchema {
     name: "scored examples",
     doc: "One row a text or pair of texts.",
-    columns: &[
-        EXAMPLE_ID,
-        CLUSTER,
-        column("text", ColumnType::Text, false, "The text, or the first of a pair."),
-        column("text_pair", ColumnType::Text, true, "The second text of a pair; empty for a single text."),
-        column("target", ColumnType::Real, true, "The right number; empty where nothing is known of the gold."),
-    ],
+    columns: &[EXAMPLE_ID, CLUSTER, TEXT, TEXT_PAIR, column("target", ColumnType::Real, true, "The right number; empty where nothing is known of the gold.")],
 };
 
 /// Questions with written answers to choose from.
@@ -139,7 +138,7 @@ pub const LABELLED_PREDICTIONS: FrameSchema = FrameSchema {
     columns: &[
         EXAMPLE_ID,
         CLUSTER,
-        column("labels", ColumnType::Texts, false, "All labels, in the order of the model; the same in every row but for choices, whose number may differ."),
+        column("labels", ColumnType::Texts, false, "All labels, in the order of the task; the same in every row but for choices, whose number may differ."),
         column("negative", ColumnType::Text, true, "The label that says that nothing is there, such as `0` or `false`, if the task declares one."),
         column("golds", ColumnType::Texts, false, "The right labels; empty of a classification where nothing is known of the gold."),
         column(
@@ -332,35 +331,26 @@ pub fn texts_column<T: AsRef<[String]>>(name: &str, cells: &[T]) -> Series {
     for cell in cells {
         builder.append_values_iter(cell.as_ref().iter().map(String::as_str));
     }
-    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+    builder.finish().into_series()
 }
 
 /// A column whose cells are lists of floats.
 pub fn reals_column(name: &str, cells: &[Vec<f64>]) -> Series {
-    let mut builder = polars::prelude::ListPrimitiveChunkedBuilder::<polars::prelude::Float64Type>::new(
-        name.into(),
-        cells.len(),
-        cells.iter().map(Vec::len).sum(),
-        polars::prelude::DataType::Float64,
-    );
-    for cell in cells {
-        builder.append_slice(cell);
-    }
-    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+    numbers_column::<Float64Type>(name, cells)
 }
 
 /// A column whose cells are lists of whole numbers.
 pub fn counts_column(name: &str, cells: &[Vec<u64>]) -> Series {
-    let mut builder = polars::prelude::ListPrimitiveChunkedBuilder::<polars::prelude::UInt64Type>::new(
-        name.into(),
-        cells.len(),
-        cells.iter().map(Vec::len).sum(),
-        polars::prelude::DataType::UInt64,
-    );
+    numbers_column::<UInt64Type>(name, cells)
+}
+
+fn numbers_column<T: PolarsNumericType>(name: &str, cells: &[Vec<T::Native>]) -> Series {
+    let items = cells.iter().map(Vec::len).sum();
+    let mut builder = ListPrimitiveChunkedBuilder::<T>::new(name.into(), cells.len(), items, T::get_static_dtype());
     for cell in cells {
         builder.append_slice(cell);
     }
-    polars::prelude::IntoSeries::into_series(polars::prelude::ListBuilderTrait::finish(&mut builder))
+    builder.finish().into_series()
 }
 
 /// The cells of a column of lists of floats.
@@ -368,15 +358,7 @@ pub fn counts_column(name: &str, cells: &[Vec<u64>]) -> Series {
 /// # Errors
 /// If there is no such column.
 pub fn real_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<f64>>> {
-    let column = frame.column(name)?.list()?;
-    let mut cells = Vec::with_capacity(column.len());
-    for index in 0..column.len() {
-        cells.push(match column.get_as_series(index) {
-            Some(cell) => cell.f64()?.iter().flatten().collect(),
-            None => Vec::new(),
-        });
-    }
-    Ok(cells)
+    lists(frame, name, |cell| Ok(cell.f64()?.iter().flatten().collect()))
 }
 
 /// The cells of a column of lists of whole numbers.
@@ -384,15 +366,7 @@ pub fn real_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<f64>>> {
 /// # Errors
 /// If there is no such column.
 pub fn count_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<u64>>> {
-    let column = frame.column(name)?.list()?;
-    let mut cells = Vec::with_capacity(column.len());
-    for index in 0..column.len() {
-        cells.push(match column.get_as_series(index) {
-            Some(cell) => cell.u64()?.iter().flatten().collect(),
-            None => Vec::new(),
-        });
-    }
-    Ok(cells)
+    lists(frame, name, |cell| Ok(cell.u64()?.iter().flatten().collect()))
 }
 
 /// The cells of a text column; an empty cell is `None`.
@@ -432,16 +406,13 @@ pub fn texts<'a>(frame: &'a DataFrame, name: &str) -> Result<Vec<&'a str>> {
 /// # Errors
 /// If there is no such column.
 pub fn text_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<String>>> {
+    lists(frame, name, |cell| Ok(cell.str()?.iter().flatten().map(str::to_owned).collect()))
+}
+
+/// The cells of a column of lists; an empty cell reads as an empty list.
+fn lists<T>(frame: &DataFrame, name: &str, items: impl Fn(&Series) -> Result<Vec<T>>) -> Result<Vec<Vec<T>>> {
     let column = frame.column(name)?.list()?;
-    let mut cells = Vec::with_capacity(column.len());
-    for index in 0..column.len() {
-        let cell = column.get_as_series(index);
-        cells.push(match cell {
-            Some(cell) => cell.str()?.iter().flatten().map(str::to_owned).collect(),
-            None => Vec::new(),
-        });
-    }
-    Ok(cells)
+    (0..column.len()).map(|row| column.get_as_series(row).map_or_else(|| Ok(Vec::new()), |cell| items(&cell))).collect()
 }
 
 /// A table from columns of one length.

@@ -12,7 +12,7 @@ pub fn plugin_schema(registration: &Registration) -> Value {
     if registration.kind() != Kind::Objective {
         return own;
     }
-    let mut merged = objective_schema(registration, &Map::new(), None).unwrap_or_else(|_| training_schema(registration, &Map::new()));
+    let mut merged = objective_schema(registration, &Map::new(), None).expect("where nothing is written no preset can be unknown");
     if let Some(size) = merged["properties"].get_mut("training_size") {
         let one = size.clone();
         *size = json!({"description": one["description"], "default": one["default"], "anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": true}]});
