@@ -226,11 +226,22 @@ impl Executor<'_> {
     }
 
     fn probe(&mut self, job: &Job, task: usize, item: &ProberItem, encoders: &[&dyn Encoder], cx: &CallContext<'_>) -> Result<()> {
-        let examples = self.examples(task, cx)?;
+        let examples = self.asked(task, cx)?;
         let origin = format!("prober `{}`", item.component.id);
         let predictions = check::contained(&origin, || item.prober.probe(encoders, &examples, cx))?;
         check::predictions(&predictions, &examples, &origin)?;
         self.store.job(&job.id).write_table("predictions", &predictions)
+    }
+
+    /// What is asked under the limit of the plan. A training sees all that will ever be asked: its identity knows no limit.
+    fn asked(&mut self, task: usize, cx: &CallContext<'_>) -> Result<Arc<Examples>> {
+        let examples = self.examples(task, cx)?;
+        let Some(limit) = self.plan.limit else { return Ok(examples) };
+        let asked = match examples.problem {
+            Problem::Cloze => first_of_each_relation(&examples.examples, limit)?,
+            _ => examples.examples.head(Some(usize::try_from(limit).unwrap_or(usize::MAX))),
+        };
+        Ok(Arc::new(Examples { examples: asked, ..examples.as_ref().clone() }))
     }
 
     fn examples(&mut self, task: usize, cx: &CallContext<'_>) -> Result<Arc<Examples>> {
@@ -239,15 +250,10 @@ impl Executor<'_> {
         }
         let TaskItem { component, task: plugin } = &self.run.tasks[task];
         let origin = format!("task `{}`", component.id);
-        let mut examples = check::contained(&origin, || plugin.examples(cx))?;
+        let examples = check::contained(&origin, || plugin.examples(cx))?;
         check::examples(&examples, &origin)?;
         for note in &examples.notes {
             cx.warn(note);
-        }
-        match (self.plan.limit, examples.problem) {
-            (None, _) => {}
-            (Some(limit), Problem::Cloze) => examples.examples = first_of_each_relation(&examples.examples, limit)?,
-            (Some(limit), _) => examples.examples = examples.examples.head(Some(usize::try_from(limit).unwrap_or(usize::MAX))),
         }
         let examples = Arc::new(examples);
         self.examples.insert(task, examples.clone());
@@ -265,7 +271,8 @@ impl Executor<'_> {
             let folder = self.store.job(&job.id);
             if let JobKind::Train { .. } = job.kind {
                 for (name, folder_name) in [("training", "training"), ("evaluations", "evaluations"), ("subset", "subsets")] {
-                    if !folder.has_table(name) {
+                    // What learned from a corpus has no subset, and trainings of earlier builds have no evaluations.
+                    if name != "training" && !folder.has_table(name) {
                         continue;
                     }
                     let frame = folder.read_table(name)?;

@@ -79,6 +79,23 @@ fn a_learning_curve_from_run_file_to_scores() {
 }
 
 #[test]
+fn a_training_under_a_limit_leaves_out_all_that_will_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = curve(folder.path());
+    let (train, test) = (folder.path().join("train.tsv"), folder.path().join("test.tsv"));
+    let last = fs::read_to_string(&test).unwrap().trim().split("\n\n").last().unwrap().to_owned();
+    fs::write(&train, format!("{}{last}\n\n", fs::read_to_string(&train).unwrap())).unwrap();
+    let only = fs::read_to_string(&path).unwrap().replace("[0, 50, 100]", "100").replace("[1, 2]", "[1]");
+    fs::write(&path, only).unwrap();
+    // The limit hides the sentence that is also learned from; the training is the same job without the limit.
+    run(&["run", path.to_str().unwrap(), "--limit", "1"]).exits(0);
+    let subset = files(&folder.path().join("out/subsets"), ".parquet").remove(0);
+    assert_eq!(frame(&subset).height(), 6, "of 7 sentences one is also asked");
+    let full = run(&["run", path.to_str().unwrap(), "--json"]).exits(0).json();
+    assert_eq!(full["jobs"]["reused"], 1, "{}", full["jobs"]);
+}
+
+#[test]
 fn predictions_in_the_files_of_the_original_have_the_same_score() {
     let folder = tempfile::tempdir().unwrap();
     let path = curve(folder.path());
