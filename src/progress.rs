@@ -162,6 +162,11 @@ impl Progress for Display {
             self.beside_bar(|| self.console.warning(message));
         }
     }
+
+    fn found(&self, message: &str) {
+        let state = self.state();
+        self.tell(&format!("{}: {message}", state.job));
+    }
 }
 
 fn bar() -> ProgressBar {

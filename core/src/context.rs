@@ -17,6 +17,10 @@ pub trait Progress: Send + Sync {
     fn job_finished(&self, index: usize, label: &str, error: Option<&str>, reused: bool);
     /// Something a person should know that does not stop the run.
     fn warning(&self, message: &str);
+    /// What the current job found on its way, such as a development score.
+    fn found(&self, message: &str) {
+        let _ = message;
+    }
 }
 
 /// A [`Progress`] that shows nothing.

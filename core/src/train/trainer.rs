@@ -187,6 +187,8 @@ impl Loop<'_> {
         }
         let better = |than: f64| if score.higher_is_better { score.value > than } else { score.value < than };
         let kept = state.record.evaluations.iter().filter(|evaluation| evaluation.kept).all(|evaluation| better(evaluation.value));
+        let standing = if kept { ", the best so far" } else { "" };
+        cx.progress.found(&format!("after epoch {epoch} the development score `{}` is {:.4}{standing}", score.metric, score.value));
         state.record.evaluations.push(checkpoint::Evaluation { step, epoch, metric: score.metric, value: score.value, kept });
         if kept && self.learner.selection().best && step < self.total {
             checkpoint::keep_best(self.job.folder, self.model, self.learner.head()?.as_ref())?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::fine_tune_presets as presets;
 use super::head_learner::{Development, HeadLearner};
-use super::lessons::Lessons;
+use super::lessons::{EmptyWindows, Lessons};
 use crate::nn::head::Head;
 use crate::nn::inputs::model_inputs::ModelInputs;
 use crate::nn::inputs::sequence_layout::SequenceLayout;
@@ -62,6 +62,7 @@ token. The original sums its loss over padding too, which depends on how far seq
 **Long inputs** lose nothing by default (`long_inputs: window`). Sentences are split into windows of whole words that overlap; each word is learned and read once, where
 it has most context. Of texts and pairs the longer one is split, and the logits of an example are the mean over its windows. `cut` cuts as the tokenizer does, of a
 pair the longer text first. Contexts of questions are always split; every window is an example of its own, and one without the whole answer points to its first token.
+Of a long context nearly all windows are such: `windows_without_answer` takes so many of each question, drawn from the seed, as Alberti et al. do for Natural Questions.
 `window_overlap` is what two windows share, a third of `max_length` if empty; `window_step` in its place is how far they are apart, as in the original BioBERT.
 
 **Pairs** are put together as the tokenizer does. Where it puts nothing between two texts (GPT-2), `<|endoftext|>` stands there unless `pair_separator: none`.
@@ -91,7 +92,7 @@ probers: [task-head]
 ## Reference
 
 Devlin et al. 2019, arXiv:1810.04805; Lee et al. 2020 (BioBERT), arXiv:1901.08746; Yasunaga et al. 2022 (LinkBERT), arXiv:2203.15827; Mosbach et al. 2021,
-arXiv:2006.04884, for the recommended recipe.
+arXiv:2006.04884, for the recommended recipe; Alberti et al. 2019, arXiv:1901.08634, for windows without an answer.
 "
 );
 
@@ -119,6 +120,9 @@ pub struct FineTuneParams {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub window_step: Option<usize>,
+    /// Windows learned from that do not hold the whole answer, of each question about a context; empty is all of them.
+    #[serde(default)]
+    pub windows_without_answer: Option<usize>,
     /// Longest question about a context, in pieces.
     #[serde(default = "max_query_length")]
     #[schemars(range(min = 1))]
@@ -255,7 +259,8 @@ impl Objective for FineTune {
         let head = self.head(examples, encoder, &settings, seed)?;
         let inputs = ModelInputs::of(&examples.train, examples.problem, encoder, &settings, "training")?;
         notes.extend_from_slice(inputs.notes());
-        let lessons = Lessons::new(&examples.train, inputs, &settings, head.info(), &examples.labels)?;
+        let empty = EmptyWindows { most: self.params.windows_without_answer, seed: seed.child("windows without answer") };
+        let lessons = Lessons::new(&examples.train, inputs, &settings, head.info(), &examples.labels, empty)?;
         notes.extend_from_slice(&lessons.notes);
         let development = self.development(examples, encoder, &settings, &mut notes)?;
         let best = self.params.checkpoint == CheckpointChoice::Best && development.is_some();

@@ -62,7 +62,7 @@ fn table() -> String {
 
 /// Keys that presets set, in reading order.
 #[cfg(test)]
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "epochs",
     "batch_size",
     "gradient_accumulation",
@@ -85,6 +85,7 @@ const KEYS: [&str; 34] = [
     "long_inputs",
     "window_overlap",
     "window_step",
+    "windows_without_answer",
     "max_query_length",
     "max_answer_length",
     "n_best",
@@ -271,7 +272,14 @@ fn bonfigli(problem: Problem) -> Map<String, Value> {
 
 /// Windows over a context and the answers read from them, in the numbers that BERT, BioBERT and LinkBERT share; how far windows are apart they say in two ways.
 fn answers_in_windows((key, pieces): (&'static str, u64)) -> Map<String, Value> {
-    values([("max_length", 384.into()), ("long_inputs", "window".into()), (key, pieces.into()), ("max_answer_length", 30.into()), ("n_best", 20.into())])
+    values([
+        ("max_length", 384.into()),
+        ("long_inputs", "window".into()),
+        (key, pieces.into()),
+        ("windows_without_answer", Value::Null),
+        ("max_answer_length", 30.into()),
+        ("n_best", 20.into()),
+    ])
 }
 
 fn not_covered(preset: Preset, problem: Problem) -> Error {
@@ -407,7 +415,17 @@ mod tests {
         let everywhere: Vec<&str> = KEYS
             .into_iter()
             .filter(|key| {
-                !matches!(*key, "window_overlap" | "window_step" | "max_query_length" | "max_answer_length" | "n_best" | "label_position" | "label_scheme")
+                let of_some = [
+                    "window_overlap",
+                    "window_step",
+                    "windows_without_answer",
+                    "max_query_length",
+                    "max_answer_length",
+                    "n_best",
+                    "label_position",
+                    "label_scheme",
+                ];
+                !of_some.contains(key)
             })
             .collect();
         assert_eq!(every().len(), 6 + 3 + 2 + 2 * 20);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use lmprobe_core::{Error, Problem, Result, Targets, TaskHeadInfo, TokenBatch, TokenRows, TrainingBatch, table};
+use lmprobe_core::{Error, Problem, Result, Seed, Targets, TaskHeadInfo, TokenBatch, TokenRows, TrainingBatch, table};
 use polars::prelude::DataFrame;
 
 use crate::nn::inputs::model_inputs::ModelInputs;
@@ -61,11 +61,19 @@ impl LabelIds<'_> {
 }
 
 impl Lessons {
-    /// Puts inputs and golds of the training examples together. `letters` are the names of choices.
+    /// Puts inputs and golds of the training examples together. `letters` are the names of choices; `empty` says which windows of a context are learned from that do
+    /// not hold the answer.
     ///
     /// # Errors
     /// If a gold is none of the labels or not in its context.
-    pub(super) fn new(frame: &DataFrame, inputs: ModelInputs, settings: &InputSettings, head: &TaskHeadInfo, letters: &[String]) -> Result<Self> {
+    pub(super) fn new(
+        frame: &DataFrame,
+        inputs: ModelInputs,
+        settings: &InputSettings,
+        head: &TaskHeadInfo,
+        letters: &[String],
+        empty: EmptyWindows,
+    ) -> Result<Self> {
         let ids = LabelIds(head.labels.iter().zip(0u32..).map(|(label, id)| (label.as_str(), id)).collect());
         let n = frame.height();
         let (tokens, golds, what) = match inputs {
@@ -94,8 +102,10 @@ impl Lessons {
                 (choices.texts.tokens, items, "questions without an answer")
             }
             ModelInputs::Questions(questions) => {
-                let items = spans(frame, &questions)?;
-                return Ok(Self { tokens: questions.tokens, items, notes: Vec::new() });
+                let (items, left_out) = spans(frame, &questions, empty)?;
+                let n = left_out + items.len();
+                let notes = (left_out > 0).then(|| format!("{left_out} of {n} windows of contexts are not learned from: they do not hold the answer"));
+                return Ok(Self { tokens: questions.tokens, items, notes: notes.into_iter().collect() });
             }
         };
         let left_out = n - golds.len();
@@ -253,12 +263,36 @@ fn of_texts(frame: &DataFrame, problem: Problem, n_labels: usize, ids: &LabelIds
     golds.iter().map(gold).collect()
 }
 
-/// The windows of all questions with their spans.
-fn spans(frame: &DataFrame, questions: &Questions) -> Result<Vec<Item>> {
+/// Which windows of a context are learned from that do not hold the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EmptyWindows {
+    /// How many of each question; all if empty.
+    pub(super) most: Option<usize>,
+    /// What they are drawn from.
+    pub(super) seed: Seed,
+}
+
+impl EmptyWindows {
+    /// Whether each window of a question is learned from, given its span. A question without an answer in any window keeps one, or it would not be learned from.
+    fn chosen(self, question: &str, spans: &[(usize, usize)]) -> Vec<bool> {
+        let Some(most) = self.most else { return vec![true; spans.len()] };
+        let (mut empty, held): (Vec<usize>, Vec<usize>) = (0..spans.len()).partition(|&window| spans[window] == (0, 0));
+        // The name keeps the choice the same in every share of the questions.
+        self.seed.child(question).random().shuffle(&mut empty);
+        empty.truncate(if held.is_empty() { most.max(1) } else { most });
+        let mut chosen = vec![false; spans.len()];
+        empty.into_iter().chain(held).for_each(|window| chosen[window] = true);
+        chosen
+    }
+}
+
+/// The windows of all questions with their spans, and how many were left out.
+fn spans(frame: &DataFrame, questions: &Questions, empty: EmptyWindows) -> Result<(Vec<Item>, usize)> {
     let names = table::texts(frame, "example_id")?;
     let contexts = table::texts(frame, "context")?;
     let (golds, starts) = (table::text_lists(frame, "golds")?, table::count_lists(frame, "starts")?);
     let mut items = Vec::new();
+    let mut left_out = 0;
     for (index, question) in questions.examples.iter().enumerate() {
         let answer = match (golds[index].first(), starts[index].first()) {
             (Some(text), Some(&start)) => {
@@ -274,9 +308,53 @@ fn spans(frame: &DataFrame, questions: &Questions) -> Result<Vec<Item>> {
             }
             _ => None,
         };
-        for (sequence, (first, last)) in question.sequences.clone().zip(question.spans(answer.as_ref())) {
-            items.push(Item { sequences: sequence..sequence + 1, gold: Gold::Span([small(first), small(last)]) });
+        let spans = question.spans(answer.as_ref());
+        let chosen = empty.chosen(&names[index], &spans);
+        for ((sequence, (first, last)), chosen) in question.sequences.clone().zip(spans).zip(chosen) {
+            if chosen {
+                items.push(Item { sequences: sequence..sequence + 1, gold: Gold::Span([small(first), small(last)]) });
+            } else {
+                left_out += 1;
+            }
         }
     }
-    Ok(items)
+    Ok((items, left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A question of six windows, of which the third and fourth hold the answer.
+    const SPANS: [(usize, usize); 6] = [(0, 0), (0, 0), (9, 9), (4, 4), (0, 0), (0, 0)];
+
+    fn chosen(most: impl Into<Option<usize>>, question: &str, spans: &[(usize, usize)]) -> Vec<bool> {
+        EmptyWindows { most: most.into(), seed: Seed(1) }.chosen(question, spans)
+    }
+
+    #[test]
+    fn windows_with_the_answer_stay_and_as_many_others_as_wanted() {
+        assert_eq!(chosen(None, "a", &SPANS), [true; 6]);
+        assert_eq!(chosen(0, "a", &SPANS), [false, false, true, true, false, false]);
+        for most in 1..4 {
+            let chosen = chosen(most, "a", &SPANS);
+            assert!(chosen[2] && chosen[3]);
+            assert_eq!(chosen.iter().filter(|chosen| **chosen).count(), 2 + most);
+        }
+        assert_eq!(chosen(9, "a", &SPANS), [true; 6]);
+    }
+
+    #[test]
+    fn which_others_depends_on_the_question_and_no_other_question() {
+        let first = |n: usize| -> Vec<usize> { (0..n).map(|id| chosen(1, &id.to_string(), &SPANS).iter().position(|chosen| *chosen).unwrap()).collect() };
+        assert_eq!(first(50), first(100)[..50]);
+        assert!((0..2).all(|window| first(100).contains(&window)), "always the same window");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_keeps_a_window() {
+        assert_eq!(chosen(0, "a", &[(0, 0)]), [true]);
+        assert_eq!(chosen(0, "a", &[(0, 0); 3]).iter().filter(|chosen| **chosen).count(), 1);
+        assert_eq!(chosen(2, "a", &[(0, 0); 3]).iter().filter(|chosen| **chosen).count(), 2);
+    }
 }

@@ -352,27 +352,50 @@ fn a_head_of_another_task_is_refused() {
     assert_eq!(message, "the head of the checkpoint is for token-classification tasks, this is a sequence-classification task");
 }
 
-/// Keeps warnings.
+/// Keeps what is said.
 #[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
+struct Said {
+    warnings: Mutex<Vec<String>>,
+    found: Mutex<Vec<String>>,
+}
 
-impl Progress for Warnings {
+impl Progress for Said {
     fn job_started(&self, _: usize, _: usize, _: &str) {}
     fn advanced(&self, _: &str, _: usize, _: usize) {}
     fn job_finished(&self, _: usize, _: &str, _: Option<&str>, _: bool) {}
     fn warning(&self, message: &str) {
-        self.0.lock().unwrap().push(message.to_owned());
+        self.warnings.lock().unwrap().push(message.to_owned());
+    }
+    fn found(&self, message: &str) {
+        self.found.lock().unwrap().push(message.to_owned());
     }
 }
 
 #[test]
 fn a_checkpoint_of_another_program_is_asked_in_a_stated_way() {
     let examples = with_splits(examples_of("nli/bert"), 2);
-    let warnings = Warnings::default();
+    let said = Said::default();
     let encoder = load(&model("nli/bert"));
-    task_head().probe(&[encoder.as_ref()], &examples, &CallContext::new(Seed(0), &warnings, Cancel::default())).unwrap();
-    let found = warnings.0.into_inner().unwrap();
+    task_head().probe(&[encoder.as_ref()], &examples, &CallContext::new(Seed(0), &said, Cancel::default())).unwrap();
+    let found = said.warnings.into_inner().unwrap();
     assert!(found.len() == 1 && found[0].starts_with("the checkpoint does not say how the inputs of its head were made: windows of 64 tokens"), "{found:?}");
+}
+
+#[test]
+fn windows_without_an_answer_can_be_left_out() {
+    let examples = examples_of("span/bert");
+    let encoder = load(&model("span/bert"));
+    let spans = |most: Option<usize>| -> (Vec<u32>, Vec<String>) {
+        let params = json!({"max_length": 48, "window_overlap": 16, "checkpoint": "last", "windows_without_answer": most});
+        let learner = objective(&params).prepare(&Material::Task(&examples), encoder.as_ref(), Seed(0)).unwrap();
+        let all: Vec<usize> = (0..learner.len()).collect();
+        (learner.batch(&all, Seed(0)).unwrap().targets["labels"].to_vec1().unwrap(), learner.notes())
+    };
+    let ((all, said), (held, said_held)) = (spans(None), spans(Some(0)));
+    let (n, empty) = (all.len() / 2, all.chunks(2).filter(|span| *span == [0, 0]).count());
+    assert!(0 < empty && empty < n, "the fixture has windows of both kinds");
+    assert_eq!(held, all.chunks(2).filter(|span| *span != [0, 0]).flatten().copied().collect::<Vec<_>>());
+    assert_eq!(said_held[said.len()..], [format!("{empty} of {n} windows of contexts are not learned from: they do not hold the answer")]);
 }
 
 #[test]
@@ -392,6 +415,12 @@ fn training_ends_when_patience_does() {
     // Nothing moves, so nothing gets better.
     let recipe = TrainingParams { epochs: Some(9), learning_rate: 0.0, weight_decay: 0.0, ..recipe() };
     let patient = json!({"max_length": 24, "patience": 2});
-    let outcome = fit(load(&model("nli/bert")).as_ref(), &patient, &examples, &recipe, target.path(), &cx(0)).unwrap();
+    let said = Said::default();
+    let cx = CallContext::new(Seed(0), &said, Cancel::default());
+    let outcome = fit(load(&model("nli/bert")).as_ref(), &patient, &examples, &recipe, target.path(), &cx).unwrap();
     assert_eq!(outcome.evaluations.height(), 3, "the first and two that are no better");
+    let found = said.found.into_inner().unwrap();
+    assert_eq!(found.len(), 3);
+    assert!(found[0].starts_with("after epoch 1 the development score `accuracy` is ") && found[0].ends_with(", the best so far"), "{}", found[0]);
+    assert_eq!(found[1].replace("epoch 2", "epoch 1") + ", the best so far", found[0]);
 }
