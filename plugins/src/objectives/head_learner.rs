@@ -76,7 +76,7 @@ impl Learner for HeadLearner {
     fn evaluate(&self, encoder: &dyn Encoder, cx: &CallContext<'_>) -> Result<Option<DevScore>> {
         let Some(Development { examples, inputs }) = &self.development else { return Ok(None) };
         let asked = Asked { examples, inputs, settings: &self.settings };
-        let (predictions, _) = predictions(encoder, &self.head, &asked, "development examples", cx)?;
+        let (predictions, _) = predictions(encoder, &self.head, &asked, "development inputs", cx)?;
         development_score(&predictions, self.head.info().problem)
     }
 }

@@ -309,7 +309,7 @@ fn spans(frame: &DataFrame, questions: &Questions, empty: EmptyWindows) -> Resul
             _ => None,
         };
         let spans = question.spans(answer.as_ref());
-        let chosen = empty.chosen(&names[index], &spans);
+        let chosen = empty.chosen(names[index], &spans);
         for ((sequence, (first, last)), chosen) in question.sequences.clone().zip(spans).zip(chosen) {
             if chosen {
                 items.push(Item { sequences: sequence..sequence + 1, gold: Gold::Span([small(first), small(last)]) });

@@ -100,7 +100,7 @@ impl Prober for AskHead {
         let head = Head::of(stored, encoder.head_layout(examples.problem)?, encoder.info().hidden)?;
         let inputs = ModelInputs::of(&examples.examples, examples.problem, encoder, &settings, "asked")?;
         inputs.notes().iter().for_each(|note| cx.warn(note));
-        let (frame, notes) = predictions(encoder, &head, &Asked { examples, inputs: &inputs, settings: &settings }, "examples", cx)?;
+        let (frame, notes) = predictions(encoder, &head, &Asked { examples, inputs: &inputs, settings: &settings }, "inputs", cx)?;
         for note in notes {
             cx.warn(note);
         }
