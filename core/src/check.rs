@@ -70,7 +70,8 @@ fn labelled_examples(examples: &Examples, origin: &str) -> Result<()> {
     let gold = match examples.problem {
         Problem::TokenClassification => "tags",
         Problem::SequenceClassification | Problem::MultiLabel | Problem::MultipleChoice => "golds",
-        Problem::Regression | Problem::ExtractiveQa | Problem::Cloze => return Ok(()),
+        Problem::ExtractiveQa => return question_examples(examples, origin),
+        Problem::Regression | Problem::Cloze => return Ok(()),
     };
     for frame in [&examples.examples, &examples.train, &examples.dev] {
         let golds = table::text_lists(frame, gold)?;
@@ -88,6 +89,23 @@ fn labelled_examples(examples: &Examples, origin: &str) -> Result<()> {
                 if !tags.is_empty() && words.len() != tags.len() {
                     return fail(format!("row {row} has {} words and {} tags", words.len(), tags.len()));
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn question_examples(examples: &Examples, origin: &str) -> Result<()> {
+    let fail = |message: String| Err(Error::Frame { origin: origin.to_owned(), schema: table::QUESTION_EXAMPLES.name, message });
+    for frame in [&examples.examples, &examples.train, &examples.dev] {
+        for (row, (golds, starts)) in table::text_lists(frame, "golds")?.iter().zip(table::count_lists(frame, "starts")?).enumerate() {
+            let empty = golds.iter().any(String::is_empty);
+            if empty && golds.len() > 1 {
+                return fail(format!("row {row} has an empty answer, which says that the context holds none, among {} answers", golds.len()));
+            }
+            let places = if empty { 0 } else { golds.len() };
+            if starts.len() > places {
+                return fail(format!("row {row} has {} places for {places} answers", starts.len()));
             }
         }
     }
@@ -151,4 +169,30 @@ fn ranks(predictions: &DataFrame, origin: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Splits;
+
+    /// What is said of a task with one question that has these answers and places.
+    fn said(golds: &[&str], starts: &[u64]) -> String {
+        let golds: Vec<String> = golds.iter().map(|&gold| gold.to_owned()).collect();
+        let texts = ["example_id", "cluster", "question", "context"].map(|name| table::text_column(name, std::iter::once(Some("IL-2"))));
+        let lists = [table::texts_column("golds", &[golds]), table::counts_column("starts", &[starts.to_vec()])];
+        let test = table::frame_of(texts.into_iter().chain(lists).collect()).unwrap();
+        let nothing = test.head(Some(0));
+        let task = Examples::labelled(Problem::ExtractiveQa, Splits { train: nothing.clone(), dev: nothing, test }, Vec::new()).unwrap();
+        examples(&task, "x").map_or_else(|error| error.to_string(), |()| "fits".to_owned())
+    }
+
+    #[test]
+    fn answers_have_at_most_a_place_each_and_no_answer_stands_alone() {
+        let fitting: [(&[&str], &[u64]); 5] = [(&["IL-2"], &[0]), (&["IL-2", "interleukin 2"], &[0]), (&["TP53"], &[]), (&[""], &[]), (&[], &[])];
+        assert!(fitting.iter().all(|(golds, starts)| said(golds, starts) == "fits"));
+        assert!(said(&["IL-2"], &[0, 1]).ends_with("row 0 has 2 places for 1 answers"), "{}", said(&["IL-2"], &[0, 1]));
+        assert!(said(&[""], &[0]).ends_with("row 0 has 1 places for 0 answers"));
+        assert!(said(&["IL-2", ""], &[0]).ends_with("row 0 has an empty answer, which says that the context holds none, among 2 answers"));
+    }
 }

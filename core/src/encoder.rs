@@ -86,6 +86,15 @@ pub trait EncoderSource: Send + Sync {
         self.report().check()
     }
 
+    /// Whether a head for such a problem can stand on the model.
+    ///
+    /// # Errors
+    /// If the family has none.
+    fn check_head(&self, problem: Problem) -> Result<()> {
+        let _ = problem;
+        Ok(())
+    }
+
     /// Writes everything the model's files hold as a Hugging Face folder with one safetensors file: tensors that the network does not use included.
     ///
     /// # Errors

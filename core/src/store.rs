@@ -10,6 +10,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, JobId, OutputFormat, Result};
 
+/// A checkpoint that is being written or removed, and one in whose place a new one is put, in the folder of a training.
+pub(crate) const TEMPORARY_CHECKPOINT: &str = ".tmp-checkpoint";
+pub(crate) const REPLACED_CHECKPOINT: &str = ".tmp-replaced";
+
+/// The folders of a run with a copy of a table for each job.
+pub(crate) const TABLE_FOLDERS: [&str; 4] = ["predictions", "training", "evaluations", "subsets"];
+
+/// What the name of a file begins with that is being written, and how many letters and digits follow.
+const TEMPORARY_PREFIX: &str = ".tmp-";
+const TEMPORARY_RANDOM: usize = 6;
+
 /// Writes a file by temporary file, fsync and rename, so that a reader sees all of it or none, whenever the process dies.
 ///
 /// # Errors
@@ -18,7 +29,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> Result<()>
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-");
+    builder.prefix(TEMPORARY_PREFIX).rand_bytes(TEMPORARY_RANDOM);
     // Temporary files are private by default; results are as readable as the user's mask makes other files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -125,15 +136,52 @@ impl Store {
     }
 }
 
-/// Removes temporary files that a killed process left behind. They were never part of a result.
-fn remove_leftovers(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
+/// Removes temporary files that a killed process left behind. They were never part of a result. Only the folders that this program writes in are looked at, and only
+/// names that it makes are removed: what else lies in a run folder is somebody's.
+fn remove_leftovers(root: &Path) -> Result<()> {
+    remove_temporary_files(root)?;
+    for name in TABLE_FOLDERS {
+        remove_temporary_files(&root.join(name))?;
+    }
+    for job in job_folders(&root.join("jobs"))? {
+        remove_temporary_files(&job)?;
+    }
+    for training in job_folders(&root.join("checkpoints"))? {
+        for name in [TEMPORARY_CHECKPOINT, REPLACED_CHECKPOINT] {
+            let path = training.join(name);
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a folder, none if there is no such folder.
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect::<std::io::Result<_>>().map_err(Error::io(folder)),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(Error::io(folder)(error)),
+    }
+}
+
+/// The folders whose names are job ids, sixteen hexadecimal digits.
+fn job_folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_id = |name: &str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let is_job = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(is_id) && entry.file_type().is_ok_and(|kind| kind.is_dir());
+    Ok(entries(folder)?.iter().filter(|entry| is_job(entry)).map(fs::DirEntry::path).collect())
+}
+
+/// Removes the files of a folder that [`write_atomically`] had not finished.
+fn remove_temporary_files(folder: &Path) -> Result<()> {
+    let is_ours = |name: &str| {
+        name.strip_prefix(TEMPORARY_PREFIX).is_some_and(|random| random.len() == TEMPORARY_RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    for entry in entries(folder)? {
         let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
-            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.map_err(Error::io(&path))?;
-        } else if entry.file_type().map_err(Error::io(&path))?.is_dir() {
-            remove_leftovers(&path)?;
+        if entry.file_name().to_str().is_some_and(is_ours) && entry.file_type().map_err(Error::io(&path))?.is_file() {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
     Ok(())
@@ -282,12 +330,32 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_a_killed_process_are_removed() {
+    fn leftovers_of_a_killed_process_are_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("jobs")).unwrap();
-        fs::write(folder.path().join("jobs/.tmp-abc"), "half").unwrap();
+        let (job, training) = ("jobs/0123456789abcdef", "checkpoints/0123456789abcdef");
+        let own = [".tmp-a1B2c3", "predictions/.tmp-a1B2c3", "subsets/.tmp-a1B2c3", &format!("{job}/.tmp-a1B2c3"), &format!("{training}/.tmp-checkpoint/a")]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([format!("{training}/.tmp-replaced/a")]);
+        let foreign = [
+            ".tmp-mine",
+            ".tmp-notes1/a",
+            "mine/.tmp-a1B2c3",
+            "jobs/.tmp-a1B2c3",
+            "jobs/mine/.tmp-a1B2c3",
+            "checkpoints/mine/.tmp-checkpoint/a",
+            "predictions/mine/.tmp-a1B2c3",
+            "originals/.tmp-a1B2c3",
+        ];
+        let (own, foreign): (Vec<PathBuf>, Vec<PathBuf>) =
+            (own.map(|name| folder.path().join(name)).collect(), foreign.iter().map(|name| folder.path().join(name)).collect());
+        for path in own.iter().chain(&foreign) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "half").unwrap();
+        }
         let _store = Store::open(folder.path()).unwrap();
-        assert!(!folder.path().join("jobs/.tmp-abc").exists());
+        assert_eq!(own.iter().filter(|path| path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
+        assert_eq!(foreign.iter().filter(|path| !path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
     }
 
     #[test]

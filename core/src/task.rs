@@ -11,6 +11,11 @@ pub trait Task: Send + Sync {
         Problem::Cloze
     }
 
+    /// Whether there are examples to learn from, as far as that is known before any file is read.
+    fn has_training_split(&self) -> bool {
+        true
+    }
+
     /// The examples, their gold and the candidates.
     ///
     /// # Errors

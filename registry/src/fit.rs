@@ -119,28 +119,33 @@ impl Matrix<'_> {
             let needs = prober.prober.needs();
             let used = |encoder: &str| self.any(&|cell| cell.encoder == Some(encoder) && cell.prober == entry.label.as_deref());
             let what = Asking { verb: "ask", noun: "prober", id: &prober.component.id, filter: "prober", label: &prober.component.label };
-            self.check_each(report, &needs, (&entry.key, entry.location), &what, &used);
+            self.check_each(report, &|encoder: &EncoderItem| needs.unmet(encoder.source.info()), (&entry.key, entry.location), &what, &used);
         }
         let training_only = self.tasks.is_empty() || self.probers.is_empty();
         for entry in self.adapt {
-            let Some(Adaptation { label, recipe: Some(Recipe { component, objective, .. }) }) = &entry.built else { continue };
+            let Some(Adaptation { label, recipe: Some(Recipe { component, objective, learned, .. }) }) = &entry.built else { continue };
             let needs = Needs { trainable: true, ..objective.needs() };
             let used = |encoder: &str| training_only || self.any(&|cell| cell.encoder == Some(encoder) && cell.adapt == Some(label));
             let what = Asking { verb: "train", noun: "objective", id: &component.id, filter: "adapt", label };
-            self.check_each(report, &needs, (&entry.key, entry.location), &what, &used);
+            let problem = learned.as_ref().and_then(|learned| self.tasks[learned.task].built.as_ref()).map(|task| task.task.problem());
+            let unmet = |encoder: &EncoderItem| {
+                let mut unmet = needs.unmet(encoder.source.info());
+                unmet.extend(problem.and_then(|problem| encoder.source.check_head(problem).err()).map(|error| error.to_string()));
+                unmet
+            };
+            self.check_each(report, &unmet, (&entry.key, entry.location), &what, &used);
         }
     }
 
     fn check_each(
         &self,
         report: &mut Report,
-        needs: &Needs,
+        unmet: &dyn Fn(&EncoderItem) -> Vec<String>,
         (key, location): (&str, crate::diagnostic::Location),
         what: &Asking<'_>,
         used: &dyn Fn(&str) -> bool,
     ) {
         let encoders: Vec<&EncoderItem> = self.encoders.iter().filter_map(|encoder| encoder.built.as_ref()).collect();
-        let unmet = |encoder: &EncoderItem| needs.unmet(encoder.source.info());
         let able: Vec<&str> = encoders.iter().filter(|encoder| unmet(encoder).is_empty()).map(|encoder| encoder.component.label.as_str()).collect();
         for encoder in &encoders {
             let (unmet, name) = (unmet(encoder), encoder.component.label.as_str());

@@ -118,7 +118,7 @@ registration!(RANDOM_RANKING, "random-ranking", Build::Prober(&build_random_rank
 registration!(ACC, "acc", Build::Metric(&build_acc), AccParams, &[], None);
 registration!(MRR, "mrr", Build::Metric(&build_mrr), NoParams, &[], None);
 registration!(TUNE, "tune", Build::Objective(&build_tune), TuneParams, &[], Some(RecipeDefaults::Task(&tune_preset)));
-registration!(TAGS, "tags", Build::Task(&build_tags), NoParams, &[], None);
+registration!(TAGS, "tags", Build::Task(&build_tags), TagsParams, &[], None);
 registration!(HEAD, "head", Build::Prober(&build_head), NoParams, &[], None);
 registration!(MAJORITY, "majority", Build::Prober(&build_majority), NoParams, &[], None);
 registration!(SPANS, "spans", Build::Metric(&build_spans), NoParams, &[], None);
@@ -141,6 +141,7 @@ struct BertParams {
 }
 
 struct BertSource {
+    tagger: bool,
     info: EncoderInfo,
     report: ModelReport,
 }
@@ -152,6 +153,7 @@ fn build_bert(params: Value, _: &BuildContext) -> Result<Arc<dyn EncoderSource>>
     let layers = config["layers"].as_u64().ok_or_else(|| Error::model(&path, "`layers` is missing"))?;
     let head = config["head"] == true;
     Ok(Arc::new(BertSource {
+        tagger: config["no_tagger"] != true,
         info: EncoderInfo {
             family: "bert".into(),
             layers: usize::try_from(layers).unwrap(),
@@ -183,6 +185,10 @@ impl EncoderSource for BertSource {
 
     fn report(&self) -> &ModelReport {
         &self.report
+    }
+
+    fn check_head(&self, problem: Problem) -> Result<()> {
+        if self.tagger { Ok(()) } else { Err(Error::Unsupported(format!("there is no head for a {problem} task"))) }
     }
 
     fn load(&self, _: Seed) -> Result<Box<dyn Encoder>> {
@@ -413,16 +419,33 @@ impl Objective for Tune {
     }
 }
 
-struct Tags;
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "lmprobe_core::schemars")]
+#[serde(default, deny_unknown_fields)]
+struct TagsParams {
+    /// Whether there is something to learn from.
+    train: bool,
+}
+
+impl Default for TagsParams {
+    fn default() -> Self {
+        Self { train: true }
+    }
+}
+
+struct Tags(TagsParams);
 
 fn build_tags(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
-    let NoParams {} = serde_json::from_value(params)?;
-    Ok(Arc::new(Tags))
+    Ok(Arc::new(Tags(serde_json::from_value(params)?)))
 }
 
 impl Task for Tags {
     fn problem(&self) -> Problem {
         Problem::TokenClassification
+    }
+
+    fn has_training_split(&self) -> bool {
+        self.0.train
     }
 
     fn examples(&self, _: &CallContext<'_>) -> Result<Examples> {

@@ -280,7 +280,15 @@ fn adaptation(cx: &mut Context<'_>, item: &Item, label: String, tasks: &[Entry<T
     };
     let (params, share, objective) = (item.checked(params, cx), item.checked(share, cx), item.checked(objective, cx));
     let (params, share, objective) = (params?, share?, objective?);
-    let learned = if learns_from_a_task(registration) { Some(LearnedTask { task: learned_task(cx, item, tasks, objective.as_ref())?, share }) } else { None };
+    let learned = if learns_from_a_task(registration) {
+        let task = learned_task(cx, item, tasks, objective.as_ref())?;
+        if share.training_size > 0.0 {
+            has_training_split(cx, item, tasks[task].built.as_ref()?)?;
+        }
+        Some(LearnedTask { task, share })
+    } else {
+        None
+    };
     let component = item.component(label.clone(), Params { values: Json::Object(values), paths });
     Some(Adaptation { label, recipe: Some(Recipe { component, objective, params, learned }) })
 }
@@ -330,6 +338,23 @@ fn learned_task(cx: &mut Context<'_>, item: &Item, tasks: &[Entry<TaskItem>], ob
         return None;
     }
     Some(task)
+}
+
+/// Reports a task without anything to learn from.
+fn has_training_split(cx: &mut Context<'_>, item: &Item, task: &TaskItem) -> Option<()> {
+    if task.task.has_training_split() {
+        return Some(());
+    }
+    let (location, key) = match item.params.entry("task").filter(|(_, value)| value.value != Value::Null) {
+        Some((_, node)) => (node.location, format!("{}.task", item.key)),
+        None => (item.location, item.key.clone()),
+    };
+    let message = format!("objective `{}` learns from task `{}`, which has no training split", item.registration.id, task.component.label);
+    cx.report
+        .error(location, &key, message)
+        .label("give the task something to learn from, `train`".to_owned())
+        .help("`training_size: 0` learns nothing: the encoder as it is with a fresh head".to_owned());
+    None
 }
 
 /// A look-up by kind gave a plugin of another kind; the registry rules it out.
@@ -404,6 +429,29 @@ mod tests {
         assert_eq!(of(", preset: long, steps: 7, max_length: 9"), (None, Some(7), 0.5, json!(9)));
         let mistakes = Workspace::new().labelled_mistakes(&TUNED.replace("use: tune", "use: tune, preset: lnog"));
         assert_eq!(mistakes, "run.yaml:3:9: adapt[0]: cannot set up objective `tune`: there is no preset `lnog`");
+    }
+
+    #[test]
+    fn a_task_without_a_training_split_is_learned_from_by_size_0_only() {
+        let text = |adapt: &str| format!("encoders: [model]\ntasks: [{{use: tags, name: asked, train: false}}]\nadapt: [{{use: tune{adapt}}}]\n");
+        let mistakes = |adapt: &str| Workspace::new().labelled_mistakes(&text(adapt));
+        let message = "objective `tune` learns from task `asked`, which has no training split; give the task something to learn from, `train`; \
+                       `training_size: 0` learns nothing: the encoder as it is with a fresh head";
+        assert_eq!(mistakes(""), format!("run.yaml:3:9: adapt[0]: {message}"));
+        assert_eq!(mistakes(", training_size: [0, 10, 100]"), format!("run.yaml:3:9: adapt[0]: {message}"), "once for all sizes");
+        assert_eq!(mistakes(", task: asked"), format!("run.yaml:3:27: adapt[0].task: {message}"));
+        let run = Workspace::new().resolve_labelled(&text(", training_size: 0")).map_err(|invalid| invalid.to_string()).unwrap();
+        assert_eq!(run.adapt.len(), 1);
+    }
+
+    #[test]
+    fn an_encoder_that_can_have_no_such_head_is_refused() {
+        let workspace = Workspace::new();
+        workspace.write("bare/config.json", r#"{"model_type": "bert", "layers": 2, "head": true, "no_tagger": true}"#);
+        let mistakes = workspace.labelled_mistakes(&TUNED.replace("[model]", "[model, bare]"));
+        let message =
+            "run.yaml:3:9: adapt[0]: objective `tune` cannot train encoder `bare`: there is no head for a token-classification task; it can train `model`";
+        assert!(mistakes.starts_with(message), "{mistakes}");
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(crate) fn execute(arguments: &EmbedArgs, console: Console) -> anyhow::Result
     if !arguments.force {
         wanted.target.check()?;
     }
-    let columns = Columns { text: arguments.column.clone(), pair: arguments.pair_column.clone() };
+    let columns = Columns { text: arguments.column.clone(), pair: arguments.pair_column.clone(), ..Columns::default() };
     let mut records = open(&arguments.input, &columns)?;
     let model = arguments.read_as.open(&arguments.model, arguments.compute.dtype.as_deref(), console)?;
     let info = model.source.info();

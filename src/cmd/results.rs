@@ -1,15 +1,17 @@
 //! `lmprobe results`: the scores of finished runs.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use lmprobe_core::polars::prelude::{CsvWriter, DataFrame, SerWriter};
 
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
-use crate::report::originals;
+use crate::report::originals::{self, OriginalFile};
 use crate::report::score_table::{self, ScoreTable};
 use crate::report::scores::{Aggregate, Score, declared, filter, load, read};
+use crate::run_file::shown;
 
 /// Arguments of `lmprobe results`.
 #[derive(Debug, Args)]
@@ -29,6 +31,9 @@ pub(crate) struct ResultsArgs {
     /// Write predictions as the published programs do, instead of printing scores: `NER_result_conll.txt`, `test_results.tsv`, `predictions.json` and others
     #[arg(long, value_name = "OUT", conflicts_with_all = ["format", "metric", "aggregate"])]
     originals: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long, requires = "originals")]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,17 +51,16 @@ enum Format {
 /// Runs the command.
 pub(crate) fn execute(arguments: &ResultsArgs, console: Console) -> anyhow::Result<Exit> {
     if let Some(out) = &arguments.originals {
-        for folder in &arguments.folders {
-            for path in originals::write(folder, out)? {
-                console.result(&format!("{}\n", path.display()))?;
-            }
+        for file in arguments.originals(out)? {
+            file.write()?;
+            console.result(&format!("{}\n", file.path.display()))?;
         }
         return Ok(Exit::Done);
     }
-    let frame = arguments.scores()?;
+    let (frame, all) = arguments.scores()?;
     match arguments.format {
-        Format::Table => console.result(&tables(&frame, ScoreTable::plain)?)?,
-        Format::Markdown => console.result(&tables(&frame, ScoreTable::markdown)?)?,
+        Format::Table => console.result(&tables(&frame, &all, ScoreTable::plain)?)?,
+        Format::Markdown => console.result(&tables(&frame, &all, ScoreTable::markdown)?)?,
         Format::Csv => console.result(&csv(frame)?)?,
         Format::Json => console.json(&read(&frame)?)?,
     }
@@ -64,24 +68,62 @@ pub(crate) fn execute(arguments: &ResultsArgs, console: Console) -> anyhow::Resu
 }
 
 impl ResultsArgs {
-    /// The scores of all folders that were asked for.
-    fn scores(&self) -> anyhow::Result<DataFrame> {
+    /// The files of all folders, none of which replaces another.
+    fn originals(&self, out: &Path) -> anyhow::Result<Vec<OriginalFile>> {
+        let mut files = Vec::new();
+        for folder in &self.folders {
+            files.extend(originals::of(folder, out)?);
+        }
+        let mut paths = BTreeSet::new();
+        for OriginalFile { path, .. } in &files {
+            if !paths.insert(path) {
+                return Err(UsageError(format!("two of these runs would write {}; write them into folders of their own", shown(path))).into());
+            }
+            if !self.force && path.exists() {
+                return Err(UsageError(format!("{} is there already; --force replaces it", shown(path))).into());
+            }
+        }
+        Ok(files)
+    }
+
+    /// The scores that were asked for, and all scores of all folders.
+    fn scores(&self) -> anyhow::Result<(DataFrame, Vec<Score>)> {
         let frames: Vec<DataFrame> = self.folders.iter().map(|folder| declared(&load(folder)?)).collect::<Result<_, _>>()?;
         let mut frames = frames.into_iter();
         let mut all = frames.next().unwrap_or_default();
         for frame in frames {
             all.vstack_mut(&frame)?;
         }
-        self.check_metrics(&read(&all)?)?;
-        filter(&all, |score| self.wants(score))
+        let scores = read(&all)?;
+        self.check_metrics(&scores)?;
+        self.check_aggregate(&scores)?;
+        let wanted = self.aggregate();
+        let kept = filter(&all, |score| self.wants_metric(score) && wanted.is_none_or(|wanted| wanted == score.aggregate))?;
+        Ok((kept, scores))
     }
 
-    fn wants(&self, score: &Score) -> bool {
-        let aggregate = match self.format {
+    /// The aggregate that is shown; none is all.
+    fn aggregate(&self) -> Option<Aggregate> {
+        match self.format {
             Format::Table | Format::Markdown => Some(self.aggregate.unwrap_or(Aggregate::Micro)),
             Format::Csv | Format::Json => self.aggregate,
-        };
-        aggregate.is_none_or(|wanted| wanted == score.aggregate) && (self.metric.is_empty() || self.metric.contains(&score.metric))
+        }
+    }
+
+    fn wants_metric(&self, score: &Score) -> bool {
+        self.metric.is_empty() || self.metric.contains(&score.metric)
+    }
+
+    /// An aggregate that no score has is a mistake too. A run without any scores has an empty table.
+    fn check_aggregate(&self, scores: &[Score]) -> Result<(), UsageError> {
+        let known: BTreeSet<&str> = scores.iter().filter(|score| self.wants_metric(score)).map(|score| score.aggregate.word()).collect();
+        match self.aggregate() {
+            Some(wanted) if !known.is_empty() && !known.contains(wanted.word()) => {
+                let known = known.into_iter().collect::<Vec<_>>().join(", ");
+                Err(UsageError(format!("no score here has the aggregate `{}`; with --aggregate there are {known}", wanted.word())))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A metric that no run has computed is a mistake, not an empty table.
@@ -96,9 +138,9 @@ impl ResultsArgs {
     }
 }
 
-fn tables(frame: &DataFrame, render: impl Fn(&ScoreTable) -> String) -> anyhow::Result<String> {
+fn tables(frame: &DataFrame, all: &[Score], render: impl Fn(&ScoreTable) -> String) -> anyhow::Result<String> {
     let scores = read(frame)?;
-    let tables = score_table::of(&scores.iter().collect::<Vec<_>>());
+    let tables = score_table::of(&scores.iter().collect::<Vec<_>>(), all);
     Ok(tables.iter().map(render).collect::<Vec<_>>().join("\n"))
 }
 

@@ -109,7 +109,7 @@ fn show(resolved: &Resolved, plan: &Plan, summary: &RunSummary, json: bool, cons
         }))?;
     } else {
         let micro: Vec<&Score> = scores.iter().filter(|score| score.aggregate == Aggregate::Micro).collect();
-        let tables = score_table::of(&micro);
+        let tables = score_table::of(&micro, &scores);
         console.result(&tables.iter().map(score_table::ScoreTable::plain).collect::<Vec<_>>().join("\n"))?;
     }
     console.note(&files(resolved, scores.is_empty()));

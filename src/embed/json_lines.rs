@@ -5,7 +5,7 @@ use std::path::Path;
 use lmprobe_core::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::records::{Columns, Lines, Record, Records, Source, listed};
+use super::records::{Columns, Line, Lines, Record, Records, Source, kind, missing_field};
 
 /// A file of JSON objects; a field holds the text. Blank lines are no records.
 pub(crate) struct JsonLines {
@@ -23,7 +23,7 @@ impl Records for JsonLines {
     fn next(&mut self) -> Result<Option<Record>> {
         let path = self.lines.path().to_owned();
         loop {
-            let Some((line, text)) = self.lines.next()? else { return Ok(None) };
+            let Some(Line { number: line, text, .. }) = self.lines.next()? else { return Ok(None) };
             if text.trim().is_empty() {
                 continue;
             }
@@ -32,14 +32,12 @@ impl Records for JsonLines {
             let field = |name: &str| match fields.get(name) {
                 Some(Value::String(text)) => Ok(text.clone()),
                 Some(other) => Err(Error::data(&path, line, format!("the field `{name}` is {}, expected text", kind(other)))),
-                None => {
-                    let names: Vec<String> = fields.keys().cloned().collect();
-                    Err(Error::data(&path, line, format!("no field `{name}`; there are {}", listed(&names))))
-                }
+                None => Err(missing_field(&path, line, name, &fields)),
             };
             let name = self.columns.text.as_deref().unwrap_or("text");
             let pair = self.columns.pair.as_deref().map(field).transpose()?;
-            return Ok(Some(Record { line, text: field(name)?, pair }));
+            let id = self.columns.id.of_object(&path, line, &fields)?;
+            return Ok(Some(Record { line, offset: None, id, text: field(name)?, pair }));
         }
     }
 
@@ -56,15 +54,4 @@ impl Records for JsonLines {
 fn said(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

@@ -29,7 +29,7 @@ mod vectors;
 pub(crate) use format::{Format, Order, Shape, Target, Texts};
 pub(crate) use layers::Layers;
 pub(crate) use pooling::Pooling;
-pub(crate) use records::{Columns, Records, open};
+pub(crate) use records::{Columns, IdColumn, Record, Records, open};
 pub(crate) use staged_file::StagedFile;
 pub(crate) use stream::{Empty, Passes, Stream, Totals};
 pub(crate) use summary::Summary;

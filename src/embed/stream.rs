@@ -169,8 +169,8 @@ fn bert_line(record: Record) -> Record {
     // Python also strips the separators of ASCII.
     let text = record.text.trim_matches(|character: char| character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character));
     match (record.pair, text.rsplit_once(" ||| ")) {
-        (None, Some((first, second))) => Record { line: record.line, text: first.to_owned(), pair: Some(second.to_owned()) },
-        (pair, _) => Record { line: record.line, text: text.to_owned(), pair },
+        (None, Some((first, second))) => Record { text: first.to_owned(), pair: Some(second.to_owned()), ..record },
+        (pair, _) => Record { text: text.to_owned(), pair, ..record },
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> (String, Option<String>) {
-        let record = bert_line(Record { line: 1, text: text.to_owned(), pair: None });
+        let record = bert_line(Record { line: 1, offset: None, id: None, text: text.to_owned(), pair: None });
         (record.text, record.pair)
     }
 

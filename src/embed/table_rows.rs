@@ -9,7 +9,7 @@ use lmprobe_core::{Error, Result};
 
 use super::records::{Columns, LONGEST, Record, Records, Source, find, not_utf8, too_long};
 
-/// A table with a header, as RFC 4180 has it; cells of TSV may be quoted too.
+/// A table with a header: of commas as RFC 4180 has it, of tabs without any quoting: there a quote is a character as every other, as corpora have them.
 pub(crate) struct TableRows {
     path: PathBuf,
     reader: csv::Reader<Tally>,
@@ -17,6 +17,8 @@ pub(crate) struct TableRows {
     n_columns: usize,
     text: usize,
     pair: Option<usize>,
+    id: Option<usize>,
+    delimiter: u8,
     count: Rc<Count>,
     length: Option<u64>,
 }
@@ -54,7 +56,7 @@ impl TableRows {
     pub(crate) fn new(source: Source, delimiter: u8, columns: &Columns) -> Result<Self> {
         let count = Rc::new(Count::default());
         let tally = Tally { inner: source.reader, count: count.clone() };
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(tally);
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).quoting(delimiter != b'\t').flexible(true).from_reader(tally);
         let path = source.path;
         let header = reader.byte_headers().map_err(|error| refused(&path, 1, &error))?;
         let names: Vec<String> = header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
@@ -63,7 +65,8 @@ impl TableRows {
         }
         let text = find(&path, &names, columns.text.as_deref())?;
         let pair = columns.pair.as_deref().map(|name| find(&path, &names, Some(name))).transpose()?;
-        Ok(Self { path, reader, row: csv::ByteRecord::new(), n_columns: names.len(), text, pair, count, length: source.length })
+        let id = columns.id.find(&path, &names)?;
+        Ok(Self { path, reader, row: csv::ByteRecord::new(), n_columns: names.len(), text, pair, id, delimiter, count, length: source.length })
     }
 }
 
@@ -77,19 +80,21 @@ impl Records for TableRows {
         let line = self.row.position().map_or(before, line_number);
         // The library takes a quote that is never closed as closed by the end of the file: rows would be lost in silence.
         // Such a row ends with the file, a cell of several lines that is closed ends with its quote.
-        let runs_on = self.row.iter().next_back().is_some_and(|cell| cell.contains(&b'\n'));
+        let runs_on = self.delimiter != b'\t' && self.row.iter().next_back().is_some_and(|cell| cell.contains(&b'\n'));
         if runs_on && self.reader.position().byte() == self.count.read.get() && self.count.last.get() != b'"' {
             return Err(Error::data(&self.path, line, "a quote opens in this row and is never closed"));
         }
         if self.row.len() != self.n_columns {
-            let message = format!("{} cells, expected {} as in the header; quote a cell that holds the separator", self.row.len(), self.n_columns);
+            let mend = if self.delimiter == b'\t' { "cells hold no tabs" } else { "quote a cell that holds the separator" };
+            let message = format!("{} cells, expected {} as in the header; {mend}", self.row.len(), self.n_columns);
             return Err(Error::data(&self.path, line, message));
         }
         let cell = |column: usize| {
             let bytes = &self.row[column];
             std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| not_utf8(&self.path, line, bytes[error.valid_up_to()]))
         };
-        Ok(Some(Record { line, text: cell(self.text)?, pair: self.pair.map(cell).transpose()? }))
+        let id = self.id.map(cell).transpose()?.map(Into::into);
+        Ok(Some(Record { line, offset: None, id, text: cell(self.text)?, pair: self.pair.map(cell).transpose()? }))
     }
 
     fn path(&self) -> &Path {

@@ -11,7 +11,7 @@ pub(crate) struct TextLines(Lines);
 
 impl TextLines {
     pub(crate) fn new(source: Source, columns: &Columns) -> Result<Self> {
-        for (option, asked) in [("--column", &columns.text), ("--pair-column", &columns.pair)] {
+        for (option, asked) in [("--column", columns.text.as_deref()), ("--pair-column", columns.pair.as_deref()), ("--id-column", columns.id.asked())] {
             if asked.is_some() {
                 return Err(Error::Config(format!(
                     "{option} names a column, but {} holds one text a line; columns are read from .csv, .tsv, .jsonl and .parquet",
@@ -25,11 +25,15 @@ impl TextLines {
 
 impl Records for TextLines {
     fn next(&mut self) -> Result<Option<Record>> {
-        Ok(self.0.next()?.map(|(line, text)| Record { line, text: text.to_owned(), pair: None }))
+        Ok(self.0.next()?.map(|line| Record { line: line.number, offset: Some(line.offset), id: None, text: line.text.to_owned(), pair: None }))
     }
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    fn is_plain_text(&self) -> bool {
+        true
     }
 
     fn progress(&self) -> (&'static str, u64, Option<u64>) {

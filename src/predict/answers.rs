@@ -9,6 +9,8 @@ use lmprobe_core::{Error, Problem, Result, table};
 use polars::prelude::DataFrame;
 use serde_json::{Map, Value, json};
 
+use super::annotations::Annotations;
+use super::answer_table::AnswerTable;
 use super::entities::mentions;
 use super::inputs::Asked;
 use crate::embed::StagedFile;
@@ -20,7 +22,7 @@ pub(crate) enum Format {
     Jsonl,
     /// One word and its tag a line, blank lines between sentences (`CoNLL`).
     Conll,
-    /// Stand-off annotations (`.ann`) of one document: the whole input, a line a sentence.
+    /// Stand-off annotations (`.ann`) of one document: the input, or a `.txt` that is written beside them where the input is no plain text.
     Brat,
     /// One row an example: the label or number, then the probabilities.
     Tsv,
@@ -61,27 +63,58 @@ impl Format {
 
 /// Writes answers as they come.
 pub(crate) struct Writer {
+    output: Output,
+    /// The document of the annotations, if they need one.
+    document: Option<Output>,
+    format: Format,
+    problem: Problem,
+    annotations: Annotations,
+    table: AnswerTable,
+}
+
+/// Where answers go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Targets<'a> {
+    /// The file; none is standard output.
+    pub(crate) out: Option<&'a Path>,
+    /// The file of the texts that stand-off annotations are of, where the input is no plain text.
+    pub(crate) document: Option<&'a Path>,
+}
+
+/// A file that appears when it is whole, or standard output.
+struct Output {
     out: Box<dyn Write>,
     path: PathBuf,
     staged: Option<StagedFile>,
-    format: Format,
-    problem: Problem,
-    labels: Vec<String>,
-    /// Entities written so far, and where in its document the next text begins, in characters.
-    brat: (usize, usize),
-    begun: bool,
 }
 
-impl Writer {
-    /// Writes to a file that appears when it is whole, or to standard output.
-    pub(crate) fn create(path: Option<&Path>, format: Format, problem: Problem, labels: &[String]) -> Result<Self> {
+impl Output {
+    fn create(path: Option<&Path>) -> Result<Self> {
         let staged = path.map(StagedFile::create).transpose()?;
         let out: Box<dyn Write> = match &staged {
             Some(staged) => Box::new(staged.writer()?),
             None => Box::new(std::io::BufWriter::new(lmprobe_registry::bridge::standard_output())),
         };
-        let path = path.map_or_else(|| "standard output".into(), Path::to_owned);
-        Ok(Self { out, path, staged, format, problem, labels: labels.to_vec(), brat: (0, 0), begun: false })
+        Ok(Self { out, path: path.map_or_else(|| "standard output".into(), Path::to_owned), staged })
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        self.out.write_all(text.as_bytes()).map_err(Error::io(&self.path))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.out.flush().map_err(Error::io(&self.path))?;
+        drop(self.out);
+        self.staged.map_or(Ok(()), StagedFile::persist)
+    }
+}
+
+impl Writer {
+    /// Writes answers to a problem, of a head with these labels.
+    pub(crate) fn create(targets: Targets<'_>, format: Format, problem: Problem, labels: &[String]) -> Result<Self> {
+        let document = targets.document.map(|path| Output::create(Some(path))).transpose()?;
+        let output = Output::create(targets.out)?;
+        Ok(Self { output, document, format, problem, annotations: Annotations::default(), table: AnswerTable::new(problem, labels) })
     }
 
     /// Writes the answers to some examples.
@@ -95,17 +128,23 @@ impl Writer {
             }
             (Format::Jsonl, _) => Self::label_lines(asked, predictions, self.problem)?,
             (Format::Conll, _) => Self::word_lines(asked, predictions)?,
-            (Format::Brat, _) => self.annotations(asked, predictions)?,
-            (Format::Tsv, _) => self.rows(asked, predictions)?,
+            (Format::Brat, _) => {
+                let written = self.annotations.of(asked, predictions)?;
+                if let Some(document) = &mut self.document {
+                    document.write(&written.document)?;
+                }
+                written.annotations
+            }
+            (Format::Tsv, _) => self.table.push(asked, predictions)?,
         };
-        self.out.write_all(text.as_bytes()).map_err(Error::io(&self.path))
+        self.output.write(&text)
     }
 
-    /// Puts the file in place.
+    /// Puts the files in place.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.out.flush().map_err(Error::io(&self.path))?;
-        drop(self.out);
-        self.staged.map_or(Ok(()), StagedFile::persist)
+        self.output.write(&self.table.finish())?;
+        self.document.map_or(Ok(()), Output::finish)?;
+        self.output.finish()
     }
 
     fn entity_lines(asked: &[Asked], predictions: &DataFrame) -> Result<String> {
@@ -159,45 +198,6 @@ impl Writer {
                 let _ = writeln!(text, "{}\t{tag}", word.text);
             }
             text.push('\n');
-        }
-        Ok(text)
-    }
-
-    fn annotations(&mut self, asked: &[Asked], predictions: &DataFrame) -> Result<String> {
-        let (tags, scores) = (table::text_lists(predictions, "predictions")?, table::real_lists(predictions, "scores")?);
-        let mut text = String::new();
-        for ((asked, tags), scores) in asked.iter().zip(&tags).zip(&scores) {
-            for mention in mentions(&asked.text, &asked.words, tags, scores)? {
-                self.brat.0 += 1;
-                text.push_str(&mention.brat(self.brat.0, self.brat.1));
-            }
-            // The line feed behind the text is a character of the document too.
-            self.brat.1 += asked.text.chars().count() + 1;
-        }
-        Ok(text)
-    }
-
-    fn rows(&mut self, asked: &[Asked], predictions: &DataFrame) -> Result<String> {
-        let id = |asked: &Asked| asked.id.as_str().map_or_else(|| asked.id.to_string(), str::to_owned);
-        let mut text = String::new();
-        if self.problem == Problem::Regression {
-            if !std::mem::replace(&mut self.begun, true) {
-                text.push_str("id\tprediction\n");
-            }
-            for (asked, value) in asked.iter().zip(table::optional_reals(predictions, "prediction")?) {
-                let _ = writeln!(text, "{}\t{}", id(asked), value.unwrap_or(f64::NAN));
-            }
-            return Ok(text);
-        }
-        let (labels, chosen) = (table::text_lists(predictions, "labels")?, table::text_lists(predictions, "predictions")?);
-        let scores = table::real_lists(predictions, "scores")?;
-        if !std::mem::replace(&mut self.begun, true) {
-            let names = if self.labels.is_empty() { labels.first().cloned().unwrap_or_default() } else { self.labels.clone() };
-            let _ = writeln!(text, "id\tprediction\t{}", names.join("\t"));
-        }
-        for (row, asked) in asked.iter().enumerate() {
-            let scores: Vec<String> = scores[row].iter().map(f64::to_string).collect();
-            let _ = writeln!(text, "{}\t{}\t{}", id(asked), chosen[row].join(","), scores.join("\t"));
         }
         Ok(text)
     }

@@ -1,5 +1,6 @@
 //! Files with one word a line.
 
+use std::ffi::OsStr;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,18 @@ impl WordLines {
             let word =
                 if text.contains('\t') { text.split('\t').next().unwrap_or_default().trim() } else { text.split_whitespace().next().unwrap_or_default() };
             let ends = text.trim().is_empty() || word.starts_with("-DOCSTART-");
+            if self.line == 1
+                && self.path.extension() == Some(OsStr::new("tsv"))
+                && let Some(name) = column_of_texts(text)
+            {
+                let message = format!("this is the header of a table: read its texts with `--column {name}`; if `{name}` is a word, name the file .conll");
+                return Err(Error::data(&self.path, 1, message));
+            }
+            if word.contains(char::is_whitespace) {
+                let shown: String = word.chars().take(40).collect();
+                let message = format!("the first column, `{shown}`, is more than one word; name the column of the texts of a table with --column");
+                return Err(Error::data(&self.path, self.line, message));
+            }
             if !ends && word.is_empty() {
                 return Err(Error::data(&self.path, self.line, "the first column, which holds the word, is empty"));
             }
@@ -52,6 +65,16 @@ impl WordLines {
             }
         }
     }
+}
+
+/// The column of texts of a table, if its header is this line and no word with its tag.
+fn column_of_texts(line: &str) -> Option<&str> {
+    let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
+    let is_tag = |cell: &str| cell.chars().next().is_some_and(|letter| "OBIESLU".contains(letter)) && matches!(cell.as_bytes().get(1), None | Some(b'-'));
+    if cells.last().is_some_and(|last| is_tag(last)) {
+        return None;
+    }
+    cells.into_iter().find(|cell| ["text", "sentence"].iter().any(|name| cell.eq_ignore_ascii_case(name)))
 }
 
 #[cfg(test)]
@@ -73,6 +96,29 @@ mod tests {
             expected,
             "other systems' line ends, a mark of the byte order, no last line end"
         );
+    }
+
+    fn refusal(name: &str, text: &'static str) -> String {
+        WordLines::new(Path::new(name), Box::new(text.as_bytes())).next().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_table_of_texts_is_no_file_of_words() {
+        for (name, table) in [("text", "pmid\ttext\n1\tfever\n"), ("Sentence", "\u{feff}Sentence\tlabel\r\nacute fever\t1\r\n"), ("text", "text\nfever\n")] {
+            let expected =
+                format!("x.tsv:1: this is the header of a table: read its texts with `--column {name}`; if `{name}` is a word, name the file .conll");
+            assert!(refusal("x.tsv", table).ends_with(&expected), "{}", refusal("x.tsv", table));
+        }
+        let expected = "x.tsv:2: the first column, `acute fever`, is more than one word; name the column of the texts of a table with --column";
+        assert!(refusal("x.tsv", "fever\tB\nacute fever\tB\n").ends_with(expected));
+    }
+
+    #[test]
+    fn a_word_that_is_called_text_is_a_word() {
+        assert_eq!(sentences("text\tO\nthe\tO\n").len(), 1);
+        assert_eq!(sentences("sentence\tNN\tB-X\n").len(), 1);
+        let mut lines = WordLines::new(Path::new("x.conll"), Box::new("text\nthe\n".as_bytes()));
+        assert_eq!(lines.next().unwrap().unwrap().words, ["text", "the"]);
     }
 
     #[test]

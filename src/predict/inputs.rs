@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::conll::WordLines;
 use super::words::{Word, words};
-use crate::embed::{Columns, Records, open};
+use crate::embed::{Columns, IdColumn, Record, Records, open};
 
 /// Examples that are answered at once: enough to fill the machine, few enough to stay small.
 const CHUNK: usize = 1024;
@@ -21,13 +21,15 @@ pub(crate) enum Inputs {
     /// Words, one a line.
     Words(WordLines),
     /// Objects, one a line.
-    Objects { reader: Box<dyn BufRead>, path: PathBuf, line: usize, problem: Problem },
+    Objects { reader: Box<dyn BufRead>, path: PathBuf, line: usize, id: IdColumn, problem: Problem },
 }
 
 /// What was asked in one example, for the answer.
 pub(crate) struct Asked {
     /// The line or row it came from, from 1; its own id where it has one.
     pub(crate) id: Value,
+    /// Where the text begins in its file, in characters, if the file is plain text.
+    pub(crate) offset: Option<usize>,
     pub(crate) text: String,
     /// Words of a text to tag, with their places in it.
     pub(crate) words: Vec<Word>,
@@ -45,10 +47,19 @@ impl Inputs {
         let path = Path::new(input);
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         let reader = || -> Result<Box<dyn BufRead>> { Ok(Box::new(BufReader::new(std::fs::File::open(path).map_err(Error::io(path))?))) };
-        let objects = || -> Result<Self> { Ok(Self::Objects { reader: reader()?, path: path.to_owned(), line: 0, problem }) };
+        let objects = || -> Result<Self> { Ok(Self::Objects { reader: reader()?, path: path.to_owned(), line: 0, id: columns.id.clone(), problem }) };
+        let words = || -> Result<Self> {
+            if columns.id.asked().is_some() {
+                return Err(Error::Config(format!(
+                    "--id-column names a column, but {} holds a word a line; --column says that it holds texts",
+                    path.display()
+                )));
+            }
+            Ok(Self::Words(WordLines::new(path, reader()?)))
+        };
         let has_column = columns.text.is_some();
         match (problem, ending.as_str()) {
-            (Problem::TokenClassification, "tsv" | "conll" | "iob" | "iob2" | "bio") if !has_column => Ok(Self::Words(WordLines::new(path, reader()?))),
+            (Problem::TokenClassification, "tsv" | "conll" | "iob" | "iob2" | "bio") if !has_column => words(),
             (Problem::TokenClassification, "jsonl" | "ndjson") if !has_column => objects(),
             (Problem::MultipleChoice | Problem::ExtractiveQa, "jsonl" | "ndjson") => objects(),
             (Problem::MultipleChoice, _) => {
@@ -57,6 +68,11 @@ impl Inputs {
             (Problem::ExtractiveQa, _) => Err(Error::data(path, None, "questions are read from .jsonl: an object a line with `question` and `context`")),
             _ => Ok(Self::Texts { records: open(input, columns)?, problem }),
         }
+    }
+
+    /// Whether the input is a document of lines, in which the texts have places.
+    pub(crate) fn is_plain_text(&self) -> bool {
+        matches!(self, Self::Texts { records, .. } if records.is_plain_text())
     }
 
     /// The next examples, at most so many; nothing at the end.
@@ -68,8 +84,7 @@ impl Inputs {
                 while rows.asked.len() < most
                     && let Some(record) = records.next()?
                 {
-                    let id = record.line.into();
-                    rows.text(*problem, id, record.text, record.pair);
+                    rows.text(*problem, record);
                 }
             }
             Self::Words(lines) => {
@@ -79,7 +94,7 @@ impl Inputs {
                     rows.words(sentence.line.into(), sentence.words);
                 }
             }
-            Self::Objects { reader, path, line, problem } => {
+            Self::Objects { reader, path, line, id, problem } => {
                 let mut text = String::new();
                 while rows.asked.len() < most {
                     text.clear();
@@ -96,7 +111,7 @@ impl Inputs {
                         continue;
                     }
                     let object = Object { path, line: *line, cells: object(path, *line, text)? };
-                    rows.object(*problem, &object)?;
+                    rows.object(*problem, id, &object)?;
                 }
             }
         }
@@ -118,11 +133,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn text(&mut self, problem: Problem, id: Value, text: String, pair: Option<String>) {
+    fn text(&mut self, problem: Problem, record: Record) {
+        let Record { line, offset, id, text, pair } = record;
         let found = if problem == Problem::TokenClassification { words(&text) } else { Vec::new() };
         self.words.push(found.iter().map(|word| word.text.clone()).collect());
         self.pairs.push(pair);
-        self.asked.push(Asked { id, text, words: found });
+        self.asked.push(Asked { id: id.unwrap_or_else(|| line.into()), offset, text, words: found });
     }
 
     /// Words that are given: their text is they, with a blank between.
@@ -134,17 +150,18 @@ impl Rows {
             placed.push(Word { text: word.clone(), start: at, end });
             at = end + 1;
         }
-        self.asked.push(Asked { id, text: given.join(" "), words: placed });
+        self.asked.push(Asked { id, offset: None, text: given.join(" "), words: placed });
         self.words.push(given);
         self.pairs.push(None);
     }
 
-    fn object(&mut self, problem: Problem, object: &Object<'_>) -> Result<()> {
-        let id = object.cells.get("id").cloned().unwrap_or_else(|| object.line.into());
+    fn object(&mut self, problem: Problem, id: &IdColumn, object: &Object<'_>) -> Result<()> {
+        let own = id.of_object(object.path, object.line, &object.cells)?;
+        let id = own.clone().unwrap_or_else(|| object.line.into());
         match problem {
-            Problem::TokenClassification => match object.list(&["words", "tokens"])? {
+            Problem::TokenClassification => match object.words()? {
                 Some(given) => self.words(id, given),
-                None => self.text(problem, id, object.text(&["text", "sentence"])?, None),
+                None => self.text(problem, Record { line: object.line, offset: None, id: own, text: object.text(&["text", "sentence"])?, pair: None }),
             },
             Problem::MultipleChoice => {
                 let choices = match object.list(&["choices", "options"])? {
@@ -155,11 +172,11 @@ impl Rows {
                     return Err(object.error("fewer than two choices"));
                 }
                 self.choices.push(choices);
-                self.asked.push(Asked { id, text: object.text(&["question", "sent1"])?, words: Vec::new() });
+                self.asked.push(Asked { id, offset: None, text: object.text(&["question", "sent1"])?, words: Vec::new() });
             }
             _ => {
                 self.contexts.push(object.text(&["context"])?);
-                self.asked.push(Asked { id, text: object.text(&["question"])?, words: Vec::new() });
+                self.asked.push(Asked { id, offset: None, text: object.text(&["question"])?, words: Vec::new() });
             }
         }
         Ok(())
@@ -220,6 +237,22 @@ impl Object<'_> {
         Ok(text.to_owned())
     }
 
+    /// The words of a text that is given in words; nothing if it is not.
+    fn words(&self) -> Result<Option<Vec<String>>> {
+        let Some(words) = self.list(&["words", "tokens"])? else { return Ok(None) };
+        let given = |keys: [&'static str; 2]| keys.into_iter().find(|key| self.cells.contains_key(*key));
+        if let (Some(words), Some(text)) = (given(["words", "tokens"]), given(["text", "sentence"])) {
+            return Err(self.error(format!("there are both `{words}` and `{text}`, and places are counted in one of them: --column {text} reads the texts")));
+        }
+        if words.iter().any(String::is_empty) {
+            return Err(self.error("a word is empty"));
+        }
+        if let Some(word) = words.iter().find(|word| word.contains(char::is_whitespace)) {
+            return Err(self.error(format!("the word {word:?} holds white space; it is more than one word")));
+        }
+        Ok(Some(words))
+    }
+
     /// The list of texts under the first of these keys that holds a list.
     fn list(&self, keys: &[&str]) -> Result<Option<Vec<String>>> {
         let Some((key, list)) = keys.iter().find_map(|key| Some((key, self.cells.get(*key)?.as_array()?))) else { return Ok(None) };
@@ -245,7 +278,8 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let head = TaskHeadInfo { problem, labels: vec!["O".into(), "B".into()] };
-        Inputs::open(path.to_str().unwrap(), &Columns::default(), problem)?.next(&head, 100).map(|chunk| chunk.expect("there is an example"))
+        let columns = Columns { id: IdColumn::IfThere, ..Columns::default() };
+        Inputs::open(path.to_str().unwrap(), &columns, problem)?.next(&head, 100).map(|chunk| chunk.expect("there is an example"))
     }
 
     fn message(name: &str, content: &str, problem: Problem) -> String {
@@ -262,6 +296,33 @@ mod tests {
         let chunk = chunk("x.tsv", "IL-2\tB\nbinds\tO\n", Problem::TokenClassification).unwrap();
         assert_eq!(chunk.asked[0].text, "IL-2 binds");
         assert_eq!((chunk.asked[0].words[1].start, chunk.asked[0].id.clone()), (5, Value::from(1)));
+    }
+
+    #[test]
+    fn examples_keep_the_ids_that_they_have() {
+        let ids =
+            |name: &str, content: &str, problem| -> Vec<Value> { chunk(name, content, problem).unwrap().asked.into_iter().map(|asked| asked.id).collect() };
+        assert_eq!(ids("x.csv", "id,text\n007,fever\na,pain\n", Problem::SequenceClassification), [Value::from("007"), "a".into()]);
+        assert_eq!(ids("x.tsv", "text\tid\nfever\t\"x\n", Problem::Regression), [Value::from("\"x")]);
+        let objects = "{\"id\": 7, \"text\": \"fever\"}\n\n{\"text\": \"pain\"}\n{\"id\": null, \"text\": \"x\"}\n";
+        for problem in [Problem::SequenceClassification, Problem::TokenClassification] {
+            assert_eq!(ids("x.jsonl", objects, problem), [Value::from(7), 3.into(), 4.into()], "{problem}");
+        }
+        for problem in [Problem::SequenceClassification, Problem::TokenClassification] {
+            let message = message("x.jsonl", "{\"id\": [1], \"text\": \"fever\"}\n", problem);
+            assert!(message.ends_with("x.jsonl:1: the field `id` is a list, expected a text or a number"), "{message}");
+        }
+        assert_eq!(ids("x.txt", "fever\npain\n", Problem::SequenceClassification), [Value::from(1), 2.into()]);
+    }
+
+    #[test]
+    fn texts_of_plain_files_know_where_they_stand() {
+        let offsets = |name: &str, content: &str| -> Vec<Option<usize>> {
+            chunk(name, content, Problem::TokenClassification).unwrap().asked.into_iter().map(|asked| asked.offset).collect()
+        };
+        assert_eq!(offsets("x.txt", "\u{feff}ab\r\nc\n"), [Some(1), Some(5)]);
+        assert_eq!(offsets("x.jsonl", "{\"text\": \"ab\"}\n"), [None]);
+        assert_eq!(offsets("x.conll", "ab O\n"), [None]);
     }
 
     #[test]
@@ -286,6 +347,13 @@ mod tests {
         );
         ends(message("x.jsonl", "{\"question\": \"?\"}\n", Problem::ExtractiveQa), "x.jsonl:1: there is no text under `context`");
         ends(message("x.jsonl", "{\"words\": [1]}\n", Problem::TokenClassification), "x.jsonl:1: `words` holds something that is no text");
+        let tagged = |content: &str| message("x.jsonl", content, Problem::TokenClassification);
+        ends(
+            tagged("{\"words\": [\"a\"], \"text\": \"a\"}\n"),
+            "x.jsonl:1: there are both `words` and `text`, and places are counted in one of them: --column text reads the texts",
+        );
+        ends(tagged("{\"words\": [\"a\"]}\n{\"tokens\": [\"a\", \"\"]}\n"), "x.jsonl:2: a word is empty");
+        ends(tagged("{\"words\": [\"a\\nb\"]}\n"), "x.jsonl:1: the word \"a\\nb\" holds white space; it is more than one word");
         ends(message("x.csv", "question\n?\n", Problem::ExtractiveQa), "questions are read from .jsonl: an object a line with `question` and `context`");
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::report::scores::{Aggregate, Score};
 use crate::report::text_table::TextTable;
-use crate::run_file::count;
 
 /// The scores of one task of one run, of one aggregate.
 #[derive(Debug)]
@@ -23,12 +22,14 @@ impl ScoreTable {
     }
 }
 
-/// The tables of these scores, by run, limit, task and aggregate, in the order of their first rows.
-pub(crate) fn of(scores: &[&Score]) -> Vec<ScoreTable> {
-    group(scores, |score| (score.run.clone(), score.limit, score.task.clone(), score.aggregate)).into_iter().map(|(_, scores)| table(&scores)).collect()
+/// The tables of these scores, by run, limit, task and aggregate, in the order of their first rows. `all` are the scores that they were chosen from: these tell
+/// what a mean is over.
+pub(crate) fn of(scores: &[&Score], all: &[Score]) -> Vec<ScoreTable> {
+    let groups = group(scores, |score| (score.run.clone(), score.limit, score.task.clone(), score.aggregate));
+    groups.into_iter().map(|(_, scores)| table(&scores, all)).collect()
 }
 
-fn table(scores: &[&Score]) -> ScoreTable {
+fn table(scores: &[&Score], all: &[Score]) -> ScoreTable {
     let metrics = group(scores, |score| (score.metric.clone(), score.unit.clone()));
     let each = match scores[0].aggregate {
         Aggregate::Relation => Some("relation"),
@@ -51,21 +52,34 @@ fn table(scores: &[&Score]) -> ScoreTable {
         }));
         table.push(row);
     }
-    ScoreTable { title: title(scores), table }
+    ScoreTable { title: title(scores, all), table }
 }
 
-/// `medlama, facts: micro over 400 questions, 95 % intervals`.
-fn title(scores: &[&Score]) -> String {
+/// `medlama / facts: micro, n = 400, with 95 % intervals`. What `n` counts is the metric's affair: examples, positives, entities.
+fn title(scores: &[&Score], all: &[Score]) -> String {
     let first = scores[0];
-    let n = scores.iter().all(|score| score.n == first.n).then(|| usize::try_from(first.n).ok()).flatten();
+    let n = scores.iter().all(|score| score.n == first.n).then_some(first.n);
     let over = match first.aggregate {
-        Aggregate::Micro => n.map_or_else(|| "over all examples (micro)".into(), |n| format!("mean over {} (micro)", count(n, "question"))),
-        Aggregate::Macro => n.map_or_else(|| "mean over labels or relations (macro)".into(), |n| format!("mean over {} (macro)", count(n, "relation"))),
+        Aggregate::Micro => n.map_or_else(|| "micro".into(), |n| format!("micro, n = {n}")),
+        Aggregate::Macro => match (parts(first, all), n) {
+            (Some(part), Some(1)) => format!("macro, over 1 {part}"),
+            (Some(part), Some(n)) => format!("macro, over {n} {part}s"),
+            (Some(part), None) => format!("macro, over {part}s"),
+            (None, Some(n)) => format!("macro, n = {n}"),
+            (None, None) => "macro".into(),
+        },
         Aggregate::Relation => "by relation".into(),
         Aggregate::Label => "by label".into(),
     };
     let limit = first.limit.map(|limit| format!("; --limit {limit}: FOR TESTING ONLY")).unwrap_or_default();
     format!("{} / {}: {over}, with 95 % intervals{limit}", first.run, first.task)
+}
+
+/// What a macro mean is over: what there are rows of.
+fn parts(mean: &Score, all: &[Score]) -> Option<&'static str> {
+    let has =
+        |aggregate| all.iter().any(|score| score.aggregate == aggregate && score.run == mean.run && score.task == mean.task && score.metric == mean.metric);
+    if has(Aggregate::Label) { Some("label") } else { has(Aggregate::Relation).then_some("relation") }
 }
 
 fn encoder(score: &Score) -> String {
@@ -138,14 +152,14 @@ mod tests {
     }
 
     fn plain(scores: &[Score]) -> String {
-        of(&scores.iter().collect::<Vec<_>>()).iter().map(ScoreTable::plain).collect()
+        of(&scores.iter().collect::<Vec<_>>(), scores).iter().map(ScoreTable::plain).collect()
     }
 
     #[test]
     fn fractions_are_percent_and_baselines_are_marked() {
         let scores = [score(Some("bert"), "fill-mask", "acc@1", 0.931), score(Some("bert"), "fill-mask", "mrr", 0.95), score(None, "majority", "acc@1", 0.12)];
         let expected = "\
-demo / facts: mean over 400 questions (micro), with 95 % intervals
+demo / facts: micro, n = 400, with 95 % intervals
 encoder     prober     acc@1 (%)          mrr (reciprocal rank)
 bert        fill-mask  93.1 [92.1, 94.1]  0.950 [0.940, 0.960]
 (baseline)  majority   12.0 [11.0, 13.0]  -
@@ -157,6 +171,29 @@ bert        fill-mask  93.1 [92.1, 94.1]  0.950 [0.940, 0.960]
     fn numbers_of_a_limited_run_say_so() {
         let limited = Score { limit: Some(5), ..score(Some("bert"), "fill-mask", "acc@1", 0.5) };
         assert!(plain(&[limited]).contains("--limit 5: FOR TESTING ONLY"));
+    }
+
+    #[test]
+    fn the_title_says_what_is_so() {
+        let title = |aggregate, part, ns: &[u64]| {
+            let metric = |n: &u64| Score { aggregate, n: *n, ..score(Some("bert"), "task-head", &format!("m{n}"), 0.5) };
+            let mut all: Vec<Score> = ns.iter().map(metric).collect();
+            all.extend(all.clone().into_iter().map(|score| Score { aggregate: part, relation: Some("x".into()), ..score }));
+            let chosen: Vec<&Score> = all.iter().filter(|score| score.aggregate == aggregate).take(ns.len()).collect();
+            of(&chosen, &all)[0].title.clone()
+        };
+        for (aggregate, part, ns, expected) in [
+            (Aggregate::Micro, Aggregate::Label, &[281][..], "micro, n = 281"),
+            (Aggregate::Micro, Aggregate::Label, &[281, 300], "micro"),
+            (Aggregate::Macro, Aggregate::Label, &[2], "macro, over 2 labels"),
+            (Aggregate::Macro, Aggregate::Relation, &[19], "macro, over 19 relations"),
+            (Aggregate::Macro, Aggregate::Relation, &[1], "macro, over 1 relation"),
+            (Aggregate::Macro, Aggregate::Label, &[2, 3], "macro, over labels"),
+            (Aggregate::Macro, Aggregate::Micro, &[2], "macro, n = 2"),
+            (Aggregate::Label, Aggregate::Micro, &[2], "by label"),
+        ] {
+            assert_eq!(title(aggregate, part, ns), format!("demo / facts: {expected}, with 95 % intervals"));
+        }
     }
 
     #[test]

@@ -215,12 +215,8 @@ fn texts_come_from_every_kind_of_file() {
     let workspace = Workspace::new();
     let rows = [("fever", "acute pain"), ("a \"rare\", acute\ndisease", "liver"), ("", "kidney")];
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let table = |separator: &str| {
-        let rows: String = rows.iter().map(|(a, b)| [&quoted(a), separator, "7", separator, &quoted(b), "\r\n"].concat()).collect();
-        format!("\u{feff}text{separator}n{separator}other\r\n{rows}")
-    };
-    workspace.write("in.csv", table(","));
-    workspace.write("in.tsv", table("\t"));
+    let table: String = rows.iter().map(|(a, b)| [&quoted(a), ",7,", &quoted(b), "\r\n"].concat()).collect();
+    workspace.write("in.csv", format!("\u{feff}text,n,other\r\n{table}"));
     let lines: String = rows.iter().map(|(a, b)| serde_json::json!({"text": a, "other": b, "n": 7}).to_string() + "\n\n").collect();
     workspace.write("in.jsonl", lines);
     let column = |name: &str, values: Vec<&str>| polars::prelude::Column::new(name.into(), values);
@@ -228,7 +224,7 @@ fn texts_come_from_every_kind_of_file() {
     let mut frame = polars::prelude::DataFrame::new(3, columns).unwrap();
     polars::prelude::ParquetWriter::new(std::fs::File::create(workspace.path("in.parquet")).unwrap()).finish(&mut frame).unwrap();
     let mut found = Vec::new();
-    for input in ["in.csv", "in.tsv", "in.jsonl", "in.parquet"] {
+    for input in ["in.csv", "in.jsonl", "in.parquet"] {
         workspace.embed(&tiny("tiny-mlm"), input, "-o single.npy --force").exits(0);
         workspace.embed(&tiny("tiny-mlm"), input, "-o pair.parquet --force --pair-column other --with-text").exits(0);
         let frame = parquet(&workspace.path("pair.parquet"));
@@ -239,6 +235,20 @@ fn texts_come_from_every_kind_of_file() {
         found.push((npy(&workspace.path("single.npy")).bytes, vectors(&frame).bytes));
     }
     assert!(found.iter().all(|vectors| *vectors == found[0]), "the kind of file changes the vectors");
+}
+
+#[test]
+fn a_quote_in_a_table_of_tabs_is_a_character() {
+    let workspace = Workspace::new();
+    let rows = [("\"acute\" pain", "liver"), ("\"fever", "kidney\""), ("5\" incision", "\"\""), ("\"", "a, b")];
+    let table: String = rows.iter().map(|(a, b)| [a, "\t7\t", b, "\r\n"].concat()).collect();
+    workspace.write("in.tsv", format!("\u{feff}text\tn\tother\r\n{table}"));
+    workspace.embed(&tiny("tiny-mlm"), "in.tsv", "-o pair.parquet --pair-column other --with-text").exits(0);
+    let frame = parquet(&workspace.path("pair.parquet"));
+    for (name, expected) in [("text", rows.map(|row| row.0)), ("pair", rows.map(|row| row.1))] {
+        let texts: Vec<&str> = frame.column(name).unwrap().str().unwrap().iter().map(Option::unwrap).collect();
+        assert_eq!(texts, expected);
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn files_that_are_not_what_they_say_are_refused_with_the_line() {
         ("a.csv", &b"title,body\nx,y\n"[..], "", "a.csv: no column `text`; there are `title`, `body`; name the column of the texts with --column"),
         ("b.csv", b"title,body\nx,y\n", "--column txt", "b.csv: no column `txt`; there are `title`, `body`"),
         ("c.csv", b"text,n\nfever,1\nfever,pain,2\n", "", "c.csv:3: 3 cells, expected 2 as in the header"),
+        ("c.tsv", b"text\tn\n\"a\tb\"\t1\n", "", "c.tsv:2: 3 cells, expected 2 as in the header; cells hold no tabs"),
         ("d.csv", b"text,n\nfever,\"1\nfever,2\n", "", "d.csv:2: a quote opens in this row and is never closed"),
         ("e.csv", b"", "", "e.csv: the file is empty"),
         ("f.csv", b"text\nfever\nf\xe9ver\n", "", "f.csv:3: byte 0xe9 is not UTF-8; save the file as UTF-8"),

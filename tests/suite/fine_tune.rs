@@ -103,6 +103,18 @@ fn predictions_in_the_files_of_the_original_have_the_same_score() {
     let (out, originals) = (folder.path().join("out"), folder.path().join("originals"));
     let listed = run(&["results", out.to_str().unwrap(), "--originals", originals.to_str().unwrap()]).exits(0).stdout;
     assert!(listed.lines().all(|line| Path::new(line).is_file()), "{listed}");
+    // Nothing is replaced unasked, and nothing written beside what is there.
+    let (kept, gone) = (listed.lines().last().unwrap(), listed.lines().next().unwrap());
+    std::fs::write(kept, "kept").unwrap();
+    std::fs::remove_file(gone).unwrap();
+    let again = ["results", out.to_str().unwrap(), "--originals", originals.to_str().unwrap(), "--force"];
+    let refused = run(&again[..4]).exits(2).stderr;
+    assert!(refused.contains(" is there already; --force replaces it"), "{refused}");
+    assert!(std::fs::read_to_string(kept).unwrap() == "kept" && !Path::new(gone).exists());
+    assert_eq!(run(&again).exits(0).stdout, listed);
+    let elsewhere = folder.path().join("elsewhere");
+    let twice = run(&["results", out.to_str().unwrap(), out.to_str().unwrap(), "--originals", elsewhere.to_str().unwrap()]).exits(2).stderr;
+    assert!(twice.contains("two of these runs would write ") && !elsewhere.exists(), "{twice}");
     let job = files(&originals, "tuned-100-words-task-head-seed-1").remove(0);
     let conll = run(&["score", "conll", job.join("NER_result_conll.txt").to_str().unwrap()]).exits(0).stdout;
     let scores = frame(&out.join("scores.parquet"));
@@ -160,7 +172,7 @@ fn a_checkpoint_is_an_encoder_with_a_head() {
 fn a_training_that_is_stopped_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = curve(folder.path());
-    let long = fs::read_to_string(&path).unwrap().replace("[0, 50, 100], epochs: 3", "100, epochs: 400").replace("[1, 2]", "[1]");
+    let long = fs::read_to_string(&path).unwrap().replace("[0, 50, 100], epochs: 3", "100, epochs: 1500").replace("[1, 2]", "[1]");
     fs::write(&path, long).unwrap();
     let weights = |out: &str| {
         let folder = folder.path().join(out);
@@ -173,7 +185,7 @@ fn a_training_that_is_stopped_goes_on_to_the_same_bits() {
     let mut stops = 0;
     loop {
         let mut child = lmprobe(&arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(400));
+        std::thread::sleep(std::time::Duration::from_millis(300 + 50 * stops));
         let _ = Finished::of(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]));
         match child.wait().unwrap().code() {
             Some(0) => break,
@@ -182,6 +194,104 @@ fn a_training_that_is_stopped_goes_on_to_the_same_bits() {
         }
         assert!(stops < 500, "it never ends");
     }
-    assert!(stops > 0, "400 epochs were over before the first stop");
+    assert!(stops > 0, "1500 epochs were over before the first stop");
     assert!(weights("parts") == weights("whole"), "{stops} stops changed the weights");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &target) } else { fs::copy(&path, &target).map(drop).unwrap() }
+    }
+}
+
+/// The folder of the only training in a run folder, below `checkpoints`.
+fn training(out: &Path) -> PathBuf {
+    files(&out.join("checkpoints"), "").remove(0)
+}
+
+#[test]
+fn a_training_killed_at_its_end_is_finished_whenever_that_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = curve(folder.path());
+    let long = fs::read_to_string(&path).unwrap().replace("[0, 50, 100], epochs: 3", "100, epochs: 1500").replace("[1, 2]", "[1]");
+    fs::write(&path, long.replace("checkpoint: last", "checkpoint: best")).unwrap();
+    let start = |out: &Path| lmprobe(&["run", path.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    let whole = folder.path().join("whole");
+    Finished::of(&mut start(&whole)).exits(0);
+    assert_eq!(files(&training(&whole), "").len(), 1, "the final model alone");
+
+    // A training that was stopped has what one that is killed at its end has too.
+    let parts = folder.path().join("parts");
+    let left = |out: &Path, part: &str| if out.join("checkpoints").is_dir() { files(&training(out), part) } else { Vec::new() };
+    while left(&parts, "state-").is_empty() || left(&parts, "best").is_empty() {
+        let mut child = start(&parts).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let _ = Finished::of(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]));
+        assert_eq!(child.wait().unwrap().code(), Some(75), "1500 epochs were over before the first stop");
+    }
+    let (state, best) = (left(&parts, "state-").remove(0), left(&parts, "best").remove(0));
+    let name = training(&whole).file_name().unwrap().to_owned();
+    let record = |out: &Path| out.join("jobs").join(&name).join("job.json");
+
+    // Which of the state, the best weights and the record are there beside the final model, and what else.
+    for (number, (has_state, has_best, has_record, temporary)) in [
+        (true, true, false, None),
+        (false, false, false, None),
+        (true, true, true, None),
+        (false, true, true, Some(".tmp-checkpoint")),
+        (false, true, true, None),
+        (false, false, true, Some(".tmp-checkpoint")),
+        (true, true, false, Some(".tmp-replaced")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = folder.path().join(format!("killed-{number}"));
+        copy(&whole, &out);
+        let checkpoints = training(&out);
+        if has_state {
+            copy(&state, &checkpoints.join(state.file_name().unwrap()));
+        }
+        if has_best {
+            copy(&best, &checkpoints.join("best"));
+        }
+        if !has_record {
+            fs::remove_dir_all(out.join("jobs").join(&name)).unwrap();
+        }
+        if let Some(temporary) = temporary {
+            copy(&best, &checkpoints.join(temporary));
+        }
+        Finished::of(&mut start(&out)).exits(0);
+        assert!(record(&out).is_file(), "{number}");
+        let left: Vec<PathBuf> = files(&checkpoints, "").into_iter().filter(|path| !path.ends_with("final")).collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "{number}");
+        let weights = |out: &Path| fs::read(training(out).join("final/model.safetensors")).unwrap();
+        assert!(weights(&out) == weights(&whole), "{number}: other weights");
+        for table in ["training", "evaluations"] {
+            let of = |out: &Path| frame(&out.join("jobs").join(&name).join(format!("{table}.parquet")));
+            assert!(of(&out).equals(&of(&whole)), "{number}: another table `{table}`");
+        }
+    }
+}
+
+#[test]
+fn a_training_of_which_nothing_is_left_fails_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = curve(folder.path());
+    fs::copy(folder.path().join("test.tsv"), folder.path().join("train.tsv")).unwrap();
+    let only = fs::read_to_string(&path).unwrap().replace("[0, 50, 100]", "100").replace("[1, 2]", "[1]");
+    fs::write(&path, only).unwrap();
+    let failed = lmprobe(&["run", path.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert_ne!(failed.status.code(), Some(0), "{said}");
+    let why = "none of 4 training examples is left to learn from: 4 of 4 training examples are also among those asked and were left out";
+    assert!(said.contains(why), "{said}");
+    // Without a training split it is a mistake of the run file.
+    let without = fs::read_to_string(&path).unwrap().replace("train: train.tsv, ", "");
+    fs::write(&path, without).unwrap();
+    let refused = run(&["validate", path.to_str().unwrap()]).exits(2);
+    assert!(refused.stderr.contains("learns from task `words`, which has no training split"), "{}", refused.stderr);
 }

@@ -43,7 +43,7 @@ fn training() -> String {
 fn a_run_prints_its_scores_and_writes_the_same_ones() {
     let workspace = Workspace::new("");
     let finished = workspace.lmprobe(&["run", "run.yaml"]).exits(0);
-    assert!(finished.stdout.contains("demo / facts: mean over "), "{}", finished.stdout);
+    assert!(finished.stdout.contains("demo / facts: micro, n = "), "{}", finished.stdout);
     assert!(finished.stdout.contains("tiny-mlm"), "{}", finished.stdout);
     assert!(finished.stdout.contains("acc@10 (%)"), "{}", finished.stdout);
     assert!(finished.stdout.contains("(baseline)"), "{}", finished.stdout);
@@ -67,6 +67,12 @@ fn results_come_in_every_format() {
     let csv = workspace.lmprobe(&["results", "here", "here", "--format", "csv"]).exits(0).stdout;
     assert!(csv.starts_with("run,job_id,encoder,"), "{csv}");
     assert!(workspace.lmprobe(&["results", "here", "--aggregate", "relation"]).exits(0).stdout.contains("relation"));
+    for format in ["table", "csv"] {
+        let none = workspace.lmprobe(&["results", "here", "--aggregate", "label", "--format", format]).exits(2);
+        assert!(none.stderr.contains("no score here has the aggregate `label`; with --aggregate there are macro, micro, relation"), "{}", none.stderr);
+    }
+    let means = workspace.lmprobe(&["results", "here", "--aggregate", "macro"]).exits(0).stdout;
+    assert!(means.contains("demo / facts: macro, over ") && means.contains("relation"), "{means}");
     let unknown = workspace.lmprobe(&["results", "here", "--metric", "acc@7"]).exits(2);
     assert!(unknown.stderr.contains("acc@10"), "{}", unknown.stderr);
 }

@@ -116,6 +116,20 @@ fn strict_scores_read_iobes_where_its_letters_are() {
 }
 
 #[test]
+fn strict_scores_read_the_files_of_biobert_and_what_conlleval_reads() {
+    let folder = Folder::new(&[("out.txt", "a B-MISC B-MISC\nb I-MISC O-MISC \n-X- O O\nc I-MISC I-MISC\nd O-MISC O-MISC\t \n\n-X-\ne B-MISC B-MISC\n")]);
+    let scores = folder.score(&["conll", "--strict", "--json", "out.txt"]).exits(0).json();
+    assert_eq!((&scores["scheme"], &scores["sentences"], &scores["tokens"]), (&json!("IOB2"), &json!(3), &json!(5)));
+    // `I-MISC` behind a boundary continues nothing.
+    assert_eq!(scores["ill_formed"], json!({"gold": 1, "predicted": 1}));
+    assert_eq!((&scores["micro"]["correct"], &scores["micro"]["found"], &scores["micro"]["gold"]), (&json!(1), &json!(2), &json!(2)));
+    let lines: String = ["a B-MISC B-MISC ", "-X- O O", "b I-MISC O-MISC"].map(|line| format!("{line}\n")).concat();
+    folder.write("both.txt", lines.as_bytes());
+    assert!(folder.score(&["conll", "both.txt"]).exits(0).stdout.starts_with("processed 2 tokens with 2 phrases; found: 1 phrases; correct: 1.\n"));
+    assert_eq!(folder.score(&["conll", "--strict", "--json", "both.txt"]).exits(0).json()["tokens"], json!(2));
+}
+
+#[test]
 fn strict_scores_refuse_malformed_files_with_the_line() {
     let folder = Folder::new(&[]);
     for (bytes, said) in [
@@ -193,6 +207,27 @@ fn bioasq_prints_the_line_of_the_evaluator() {
 }
 
 #[test]
+fn bioasq_says_which_answers_do_not_fit_their_questions() {
+    let folder = bioasq_files();
+    let system = r#"{"questions": [{"id": "a", "exact_answer": "ALPHA-1"}, {"id": "b", "type": "factoid"}, {"id": "c", "exact_answer": ["yes"]}, {"id": "z", "exact_answer": "no"}]}"#;
+    folder.write("system.json", system.as_bytes());
+    let finished = folder.score(&["bioasq", "--official", "gold.json", "system.json"]).exits(0);
+    assert_eq!(finished.stdout, "0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0", "numbers are those of the evaluator");
+    for said in [
+        "2 answers do not have the form that their question asks for (`\"yes\"` or `\"no\"`, or a list of lists of texts) and count as wrong; the first is `a`",
+        "1 questions are there without an `exact_answer` and count as wrong; the first is `b`",
+        "1 answers are to questions that gold.json does not have; they do not count; the first is `z`",
+    ] {
+        assert!(finished.stderr.contains(said), "{said}: {}", finished.stderr);
+    }
+    let scores = folder.score(&["bioasq", "gold.json", "system.json", "--json"]).exits(0).json();
+    assert_eq!(scores["misfits"], json!({"wrong_form": ["a", "c"], "no_answer": ["b"], "unknown": ["z"]}));
+    folder.write("system.json", br#"{"questions": [{"id": "a", "exact_answer": [], "exact_answer": []}]}"#);
+    let stderr = folder.score(&["bioasq", "gold.json", "system.json"]).exits(3).stderr;
+    assert!(stderr.contains("system.json:1: the key `exact_answer` comes twice; keep one"), "{stderr}");
+}
+
+#[test]
 fn bioasq_refuses_what_is_no_gold() {
     let folder = bioasq_files();
     let stderr = folder.score(&["bioasq", "system.json", "gold.json"]).exits(3).stderr;
@@ -215,6 +250,19 @@ fn squad_counts_missing_answers_as_wrong_and_says_so() {
     folder.write("predictions.json", b"[]");
     let stderr = folder.score(&["squad", "gold.json", "predictions.json"]).exits(3).stderr;
     assert!(stderr.contains("predictions.json: expected an object of answers by question id"), "{stderr}");
+    folder.write("predictions.json", b"{\"a\": \"x\",\n\"a\": \"IL2 gene\"}");
+    let stderr = folder.score(&["squad", "gold.json", "predictions.json"]).exits(3).stderr;
+    assert!(stderr.contains("predictions.json:2: the key `a` comes twice; keep one"), "{stderr}");
+}
+
+#[test]
+fn squad_takes_ids_that_are_numbers() {
+    let gold = r#"{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": 262, "answers": [{"text": "liver", "answer_start": 0}]}]}]}]}"#;
+    let folder = Folder::new(&[("gold.json", gold), ("predictions.json", r#"{"262": "liver"}"#)]);
+    assert_eq!(folder.score(&["squad", "gold.json", "predictions.json", "--json"]).exits(0).json()["exact_match"], json!(1.0));
+    folder.write("gold.json", gold.replace("262", "[262]").as_bytes());
+    let stderr = folder.score(&["squad", "gold.json", "predictions.json"]).exits(3).stderr;
+    assert!(stderr.contains("the `id` is a list, expected a text or a number"), "{stderr}");
 }
 
 /// BioLinkBERT-base in Table 2 of arXiv:2203.15827.
@@ -259,12 +307,37 @@ fn blurb_without_all_results_is_no_blurb_score() {
         ("GAD\t0.8\nHoC 0.9\n", "f.tsv:2: 1 columns, expected 2: a data set and its result, separated by a tab"),
         ("GAD\tgood\n", "f.tsv:1: the result of `GAD` is `good`, expected a number"),
         ("GAD\t0.8\ngad\t0.8\n", "f.tsv:2: GAD has two results"),
-        ("GAD\t0.8\nHoC\t84\n", "f.tsv: HoC is 84, a percentage, and GAD is 0.8, a fraction"),
+        (
+            "GAD\t0.8\nHoC\t84\n",
+            "f.tsv: HoC is 84, a percentage, and GAD is 0.8, which looks like a fraction; give all results in one unit, and name it if this is it: --unit percent",
+        ),
     ] {
         folder.write("f.tsv", text.as_bytes());
         let stderr = folder.score(&["blurb", "f.tsv", "--partial"]).exits(3).stderr;
         assert!(stderr.contains(said), "{stderr}");
     }
+}
+
+#[test]
+fn blurb_takes_the_unit_from_all_results_or_as_it_is_told() {
+    let folder = Folder::new(&[("some.tsv", "GAD\t80\nBIOSSES\t0\n"), ("one.tsv", "GAD\t80\nBIOSSES\t0.5\n")]);
+    assert!(folder.score(&["blurb", "some.tsv", "--partial"]).exits(0).stdout.ends_with("partial mean      40.0000\n"));
+    folder.score(&["blurb", "one.tsv", "--partial"]).exits(3);
+    let scores = folder.score(&["blurb", "one.tsv", "--partial", "--unit", "percent", "--json"]).exits(0).json();
+    assert_eq!((&scores["score"], &scores["unit"]), (&json!(40.25), &json!("percent")));
+    let stderr = folder.score(&["blurb", "one.tsv", "--partial", "--unit", "fraction"]).exits(3).stderr;
+    assert!(stderr.contains("one.tsv: GAD is 80, which is no fraction"), "{stderr}");
+}
+
+#[test]
+fn blurb_refuses_a_data_set_that_comes_twice() {
+    let folder = Folder::new(&[("f.json", "{\"GAD\": 0.5,\n \"GAD\": 0.9}"), ("a.tsv", "GAD\t0.5\n"), ("list.json", "[]")]);
+    let stderr = folder.score(&["blurb", "f.json", "--partial"]).exits(3).stderr;
+    assert!(stderr.contains("f.json:2: the key `GAD` comes twice; keep one"), "{stderr}");
+    let stderr = folder.score(&["blurb", "a.tsv", "a.tsv", "--partial"]).exits(3).stderr;
+    assert!(stderr.contains("a.tsv:1: GAD has two results"), "{stderr}");
+    let stderr = folder.score(&["blurb", "list.json", "--partial"]).exits(3).stderr;
+    assert!(stderr.contains("list.json: expected a JSON object of results by data set"), "{stderr}");
 }
 
 const PIECES: [(&str, &str); 3] = [
@@ -291,8 +364,25 @@ fn ner_puts_words_together_and_scores_what_was_cut_off() {
 }
 
 #[test]
+fn ner_replaces_a_file_only_when_it_is_told_to() {
+    let folder = Folder::new(&PIECES);
+    folder.write("NER_result_conll.txt", b"kept");
+    let refused = folder.score(&[&NER[..], &["-o", "."]].concat()).exits(2);
+    assert!(refused.stderr.contains("NER_result_conll.txt is there already; --force replaces it"), "{}", refused.stderr);
+    assert_eq!(refused.stdout, "");
+    let read = || std::fs::read_to_string(folder.0.path().join("NER_result_conll.txt")).expect("the file is there");
+    assert_eq!(read(), "kept");
+    folder.score(&[&NER[..], &["-o", ".", "--force"]].concat()).exits(0);
+    assert!(read().starts_with("IL2 B-MISC B-MISC\n"));
+    folder.score(&[&NER[..], &["--force"]].concat()).exits(2);
+}
+
+#[test]
 fn ner_refuses_files_that_do_not_fit_and_writes_nothing() {
     let folder = Folder::new(&PIECES);
+    folder.write("test.tsv", b"IL2\tNN\tB\n");
+    let stderr = folder.score(&NER).exits(3).stderr;
+    assert!(stderr.contains("test.tsv:1: 3 columns, expected 2: a word and its tag"), "{stderr}");
     folder.write("label_test.txt", b"[CLS]\n");
     let stderr = folder.score(&[&NER[..], &["-o", "out"]].concat()).exits(3).stderr;
     assert!(stderr.contains("label_test.txt: 1 labels for 9 tokens in token_test.txt"), "{stderr}");

@@ -10,7 +10,7 @@ use std::time::Instant;
 use polars::prelude::{DataFrame, NamedFrom, UInt32Chunked};
 
 use crate::manifest::{self, JobRecord, Manifest, ManifestJob};
-use crate::train::{Outcome, Signal, TrainingJob, share_of, train};
+use crate::train::{Outcome, Signal, TrainingJob, remove_states, share_of, train};
 use crate::{
     CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Job, JobId, JobKind, Plan, ProberItem, Problem, Progress, Resolved, Result, RunOptions,
     RunSummary, Seed, Store, TaskItem, check, table,
@@ -115,6 +115,8 @@ impl Executor<'_> {
         self.progress.job_started(index, self.plan.jobs.len(), &label);
         let folder = self.store.job(&job.id);
         if let Some(record) = folder.record::<JobRecord>()? {
+            // A process that was killed behind the record has left them.
+            remove_states(folder.checkpoints())?;
             self.progress.job_finished(index, &label, None, true);
             self.note(job, "reused", Some(record.wall_s), None, record.warnings);
             return Ok(());
@@ -140,6 +142,7 @@ impl Executor<'_> {
                     warnings: cx.warnings(),
                     inputs: cx.inputs(),
                 })?;
+                remove_states(folder.checkpoints())?;
                 self.progress.job_finished(index, &label, None, false);
                 self.note(job, "done", Some(wall_s), None, cx.warnings());
                 Ok(())

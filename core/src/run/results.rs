@@ -4,6 +4,7 @@ use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 
 use super::Executor;
 use crate::manifest::ManifestJob;
+use crate::store::TABLE_FOLDERS;
 use crate::{CallContext, Error, Job, JobKind, MetricItem, Problem, Result, Seed, check, table};
 
 impl Executor<'_> {
@@ -59,7 +60,7 @@ impl Executor<'_> {
                 });
             }
         }
-        for folder in ["predictions", "training", "evaluations", "subsets"] {
+        for folder in TABLE_FOLDERS {
             self.store.keep_only(folder, &kept)?;
         }
         let mut scores = match scores {

@@ -116,8 +116,18 @@ pub const QUESTION_EXAMPLES: FrameSchema = FrameSchema {
         CLUSTER,
         column("question", ColumnType::Text, false, "The question."),
         column("context", ColumnType::Text, false, "The text that holds the answer."),
-        column("golds", ColumnType::Texts, false, "Every right answer as the context has it; none if the context does not answer it."),
-        column("starts", ColumnType::Counts, false, "Where each right answer begins in the context, in characters."),
+        column(
+            "golds",
+            ColumnType::Texts,
+            false,
+            "Every right answer, those that stand in the context first and as it has them; one empty text if the context does not answer it; empty where nothing is known of the gold.",
+        ),
+        column(
+            "starts",
+            ColumnType::Counts,
+            false,
+            "Where those of `golds` that stand in the context begin in it, in characters, in their order: so many of the first ones, and none for the empty text.",
+        ),
     ],
 };
 
@@ -174,7 +184,12 @@ pub const ANSWERED_PREDICTIONS: FrameSchema = FrameSchema {
     columns: &[
         EXAMPLE_ID,
         CLUSTER,
-        column("golds", ColumnType::Texts, false, "Every right answer; none if the context does not answer the question."),
+        column(
+            "golds",
+            ColumnType::Texts,
+            false,
+            "Every right answer; one empty text if the context does not answer the question; empty where nothing is known of the gold.",
+        ),
         column("predictions", ColumnType::Texts, false, "The answers, best first; an empty text says that the context holds none."),
         column("scores", ColumnType::Reals, false, "Their probabilities among the answers listed."),
         column("starts", ColumnType::Counts, false, "Where each begins in the context, in characters; 0 of an empty answer."),
@@ -255,7 +270,7 @@ pub const EVALUATIONS: FrameSchema = FrameSchema {
     doc: "One row an evaluation during a training.",
     columns: &[
         column("step", ColumnType::Count, false, "Optimiser steps done."),
-        column("epoch", ColumnType::Count, false, "Passes over the training examples done."),
+        column("epoch", ColumnType::Count, false, "Passes over the training examples; the last may be incomplete."),
         column("metric", ColumnType::Text, false, "Name of the metric."),
         column("value", ColumnType::Real, false, "The number."),
         column("kept", ColumnType::Flag, false, "Whether it was the best so far, so that these weights were kept."),

@@ -57,7 +57,9 @@ struct Factors {
     rate: f32,
     root2: f32,
     epsilon: f32,
+    /// What is left of a weight by its decay before the step and after it: one of them is 1, which changes no bit.
     keep: f32,
+    keep_after: f32,
     scale: f32,
 }
 
@@ -66,25 +68,30 @@ impl Factors {
     fn new(params: &TrainingParams, step: u64, learning_rate: f64, weight_decay: f64, scale: f64) -> Self {
         let step = i32::try_from(step).unwrap_or(i32::MAX);
         let (correction1, correction2) = if params.bias_correction { (1.0 - params.beta1.powi(step), 1.0 - params.beta2.powi(step)) } else { (1.0, 1.0) };
+        let hat = params.epsilon_hat && params.bias_correction;
+        let keep = (1.0 - learning_rate * weight_decay) as f32;
+        // The correction of the root moves into the rate, so that epsilon is added to the root as it is.
+        let (root2, rate) = if hat { (1.0, learning_rate * correction2.sqrt() / correction1) } else { (correction2.sqrt(), learning_rate / correction1) };
         Self {
             beta1: params.beta1 as f32,
             beta2: params.beta2 as f32,
             rest1: (1.0 - params.beta1) as f32,
             rest2: (1.0 - params.beta2) as f32,
-            rate: (learning_rate / correction1) as f32,
-            root2: correction2.sqrt() as f32,
+            rate: rate as f32,
+            root2: root2 as f32,
             epsilon: params.epsilon as f32,
-            keep: (1.0 - learning_rate * weight_decay) as f32,
+            keep: if hat { 1.0 } else { keep },
+            keep_after: if hat { keep } else { 1.0 },
             scale: scale as f32,
         }
     }
 
-    // torch decays first, then moves; the original BERT decays the old weight too, scaled by the same rate.
+    // torch decays first, then moves; the original BERT decays the old weight too, scaled by the same rate; transformers moves first.
     fn element(self, weight: &mut f32, m: &mut f32, v: &mut f32, gradient: f32) {
         let gradient = gradient * self.scale;
         *m = self.beta1 * *m + self.rest1 * gradient;
         *v = self.beta2 * *v + self.rest2 * gradient * gradient;
-        *weight = *weight * self.keep - self.rate * *m / (v.sqrt() / self.root2 + self.epsilon);
+        *weight = (*weight * self.keep - self.rate * *m / (v.sqrt() / self.root2 + self.epsilon)) * self.keep_after;
     }
 
     /// All elements of a piece, given the gradients of as many.
@@ -98,9 +105,10 @@ impl Factors {
     fn without_gradient(self, weights: &mut [f32], (first, second): (&mut [f32], &mut [f32])) {
         // A row that never had a gradient has moments of 0 and moves by 0 / epsilon: most of a vocabulary, most of the time.
         if self.epsilon > 0.0 && first.iter().all(|&m| m == 0.0) && second.iter().all(|&v| v == 0.0) {
-            if self.keep != 1.0 {
+            let keep = self.keep * self.keep_after;
+            if keep != 1.0 {
                 for weight in weights {
-                    *weight *= self.keep;
+                    *weight *= keep;
                 }
             }
             return;
@@ -217,6 +225,65 @@ mod tests {
         assert!(weights[1].is_nan(), "0 / (0 + 0): epsilon is what prevents it");
     }
 
+    /// What becomes of a weight of 1 by steps with these gradients, in f64 and straight from the formulas.
+    fn by_formula(gradients: &[f64], hat: bool, epsilon: f64, weight_decay: f64, rate: f64) -> f64 {
+        let (mut weight, mut m, mut v) = (1.0, 0.0, 0.0);
+        for (gradient, t) in gradients.iter().zip(1..) {
+            m = 0.9 * m + 0.1 * gradient;
+            v = 0.999 * v + 0.001 * gradient * gradient;
+            let (correction1, correction2) = (1.0 - 0.9_f64.powi(t), 1.0 - 0.999_f64.powi(t));
+            if hat {
+                weight -= rate * correction2.sqrt() / correction1 * m / (v.sqrt() + epsilon);
+                weight -= rate * weight_decay * weight;
+            } else {
+                weight -= rate * weight_decay * weight;
+                weight -= rate * (m / correction1) / ((v / correction2).sqrt() + epsilon);
+            }
+        }
+        weight
+    }
+
+    #[test]
+    fn epsilon_hat_is_added_to_the_uncorrected_root_and_weights_decay_after_the_step() {
+        // One step by hand, for a gradient g as great as epsilon e and no decay. The first moments are g / 10 and g^2 / 1000, whose corrected forms are g and g^2.
+        // torch: rate x g / (g + e) = rate / 2. transformers: rate x sqrt(0.001) / 0.1 x (g / 10) / (sqrt(0.001) g + e) = rate / (1 + 1 / sqrt(0.001)), 1 / 32.6.
+        let epsilon = 1e-3;
+        let of = |gradients_of: &[f32], hat: bool, weight_decay: f64| {
+            let variables = variable(vec![1.0], (1, 1), false);
+            let params = TrainingParams { epsilon, epsilon_hat: hat, weight_decay, ..TrainingParams::default() };
+            let mut adamw = AdamW::new(&variables);
+            for gradient in gradients_of {
+                adamw.update(&variables, &gradients(&variables, &[*gradient]), &params, 0.1, 1.0).unwrap();
+            }
+            f64::from(weights(&variables)[0])
+        };
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 3e-7, "{found} is not {expected}");
+        near(of(&[1e-3], false, 0.0), 1.0 - 0.1 / 2.0);
+        near(of(&[1e-3], true, 0.0), 1.0 - 0.1 / (1.0 + 1000_f64.sqrt()));
+        for (gradients, weight_decay) in [(&[1e-3_f32, -4e-3][..], 0.0), (&[1e-3], 0.5), (&[1e-3, -4e-3], 0.5), (&[2.0, 3.0], 0.5)] {
+            let as_f64: Vec<f64> = gradients.iter().map(|&gradient| f64::from(gradient)).collect();
+            for hat in [false, true] {
+                near(of(gradients, hat, weight_decay), by_formula(&as_f64, hat, epsilon, weight_decay, 0.1));
+            }
+            let differ = (of(gradients, false, weight_decay) - of(gradients, true, weight_decay)).abs();
+            assert!(differ > 1e-4, "{gradients:?}: {differ}");
+        }
+    }
+
+    #[test]
+    fn without_bias_correction_epsilon_hat_changes_no_bit() {
+        let of = |hat: bool| {
+            let variables = variable(vec![1.0, -0.3], (1, 2), false);
+            let params = TrainingParams { epsilon: 1e-3, epsilon_hat: hat, bias_correction: false, weight_decay: 0.5, ..TrainingParams::default() };
+            let mut adamw = AdamW::new(&variables);
+            for _ in 0..3 {
+                adamw.update(&variables, &gradients(&variables, &[1e-3, 2.0]), &params, 0.1, 1.0).unwrap();
+            }
+            weights(&variables)
+        };
+        assert_eq!(of(true), of(false));
+    }
+
     #[test]
     fn bias_and_norm_do_not_decay_when_matrices_do() {
         let variables = variable(vec![1.0], (1, 1), true);
@@ -228,8 +295,8 @@ mod tests {
     #[test]
     fn a_gradient_by_rows_updates_as_a_dense_one_with_zeros() {
         let start: Vec<f32> = (0u8..12).map(|index| f32::from(index) / 7.0).collect();
-        for weight_decay in [0.0, 0.1] {
-            let params = TrainingParams { weight_decay, ..TrainingParams::default() };
+        for (weight_decay, epsilon_hat) in [(0.0, false), (0.1, false), (0.1, true)] {
+            let params = TrainingParams { weight_decay, epsilon_hat, ..TrainingParams::default() };
             let (dense, sparse) = (variable(start.clone(), (4, 3), false), variable(start.clone(), (4, 3), false));
             let (mut one, mut other) = (AdamW::new(&dense), AdamW::new(&sparse));
             // Row 0 is never reached, row 1 always, row 2 once and then no more.

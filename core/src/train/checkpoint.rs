@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 
 use super::adamw::AdamW;
-use crate::store::sync_folder;
+use crate::store::{REPLACED_CHECKPOINT, TEMPORARY_CHECKPOINT, sync_folder};
 use crate::{Error, Result, TaskHead, Trainable, Variable};
 
 /// Seconds after which the state is saved although no checkpoint is due, so that a kill never costs more.
@@ -113,10 +113,11 @@ pub(super) fn save(folder: &Path, model: &dyn Trainable, parts: &[Part<'_>; 2], 
         crate::store::write_parquet(&temporary.join(EVALUATIONS), &record.evaluations_frame()?)?;
         crate::store::write_parquet(&temporary.join(RECORD), &record.clone().into_frame()?)
     })?;
-    remove_states(folder, Some(&target))
+    remove_states_but(folder, Some(&target))
 }
 
-/// Writes the final model and drops the state. `best` is the step whose weights [`keep_best`] has kept, if those are the final ones.
+/// Writes the final model. `best` is the step whose weights [`keep_best`] has kept, if those are the final ones. States and kept weights stay until the job is
+/// recorded as finished: a process that is killed before that goes on from them.
 pub(super) fn finish(folder: &Path, model: &dyn Trainable, head: Option<&TaskHead>, publish_at: Option<u64>, best: Option<u64>) -> Result<()> {
     if let Some(step) = publish_at {
         publish_model(folder, model, head, step)?;
@@ -126,12 +127,21 @@ pub(super) fn finish(folder: &Path, model: &dyn Trainable, head: Option<&TaskHea
         Some(_) => in_place(folder, &last, |temporary| copy_files(&kept, temporary))?,
         None => in_place(folder, &last, |temporary| model.save(temporary, head))?,
     }
-    if kept.exists() {
-        let temporary = cleared(folder)?;
-        fs::rename(&kept, &temporary).map_err(Error::io(&kept))?;
-        fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
+    Ok(())
+}
+
+/// Removes what a finished training no longer needs, if it is there: its states, then the best weights so far. In this order, since a state may stand for a training
+/// whose final weights are the best ones.
+///
+/// # Errors
+/// If a folder cannot be removed.
+pub fn remove_states(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
     }
-    remove_states(folder, None)
+    remove_states_but(folder, None)?;
+    let kept = folder.join(BEST);
+    if kept.exists() { remove_whole(folder, &kept) } else { Ok(()) }
 }
 
 /// The folder of the best weights so far.
@@ -155,24 +165,28 @@ fn publish_model(folder: &Path, model: &dyn Trainable, head: Option<&TaskHead>, 
     in_place(folder, &folder.join(format!("step-{step:06}")), |temporary| model.save(temporary, head))
 }
 
-fn remove_states(folder: &Path, keep: Option<&Path>) -> Result<()> {
+fn remove_states_but(folder: &Path, keep: Option<&Path>) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
         let is_state = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("state-"));
         if is_state && Some(path.as_path()) != keep {
-            // Renamed first: killed while the files go, a folder of that name would look like a state and lack half of it.
-            let temporary = cleared(folder)?;
-            fs::rename(&path, &temporary).map_err(Error::io(&path))?;
-            fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
+            remove_whole(folder, &path)?;
         }
     }
     Ok(())
 }
 
+/// Removes a folder under another name: killed while the files go, a folder of the old one would look whole and lack half of it.
+fn remove_whole(folder: &Path, path: &Path) -> Result<()> {
+    let temporary = cleared(folder)?;
+    fs::rename(path, &temporary).map_err(Error::io(path))?;
+    fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))
+}
+
 /// The name of the temporary folder, free to use. The run folder is locked, so one name is enough; a leftover of it is removed when the
 /// folder is opened.
 fn cleared(folder: &Path) -> Result<PathBuf> {
-    let temporary = folder.join(".tmp-checkpoint");
+    let temporary = folder.join(TEMPORARY_CHECKPOINT);
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
     }
@@ -191,7 +205,7 @@ fn in_place(folder: &Path, target: &Path, fill: impl FnOnce(&Path) -> Result<()>
     }
     sync_folder(&temporary)?;
     if target.exists() {
-        let replaced = folder.join(".tmp-replaced");
+        let replaced = folder.join(REPLACED_CHECKPOINT);
         if replaced.exists() {
             fs::remove_dir_all(&replaced).map_err(Error::io(&replaced))?;
         }

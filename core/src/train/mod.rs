@@ -3,6 +3,7 @@
 mod adamw;
 mod checkpoint;
 mod gradients;
+mod overlap;
 mod params;
 mod schedule;
 mod subset;
@@ -10,6 +11,7 @@ mod task_share;
 mod trainer;
 
 pub use adamw::AdamW;
+pub use checkpoint::remove_states;
 pub use gradients::{DenseBuffer, Gradient, Gradients};
 pub use params::{LastBatch, Schedule, TrainingParams, WeightDecayOn};
 pub use subset::{ShareOfTask, share_of};

@@ -57,6 +57,10 @@ pub struct TrainingParams {
     pub epsilon: f64,
     /// Whether moments are corrected for their start at 0 (torch); without it the update is that of the original BERT.
     pub bias_correction: bool,
+    /// Whether `epsilon` is added to the root of the second moment before that is corrected, and weights decay after the step, as in the AdamW of transformers (the
+    /// "epsilon hat" of Kingma and Ba 2015, section 2), instead of after the correction and before the step (torch). Without `bias_correction` there is nothing to
+    /// correct and both are the same formula: then it changes nothing.
+    pub epsilon_hat: bool,
     /// Gradients whose Euclidean norm exceeds this are scaled down to it; empty switches clipping off.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
@@ -123,6 +127,7 @@ impl Default for TrainingParams {
             beta2: 0.999,
             epsilon: 1e-8,
             bias_correction: true,
+            epsilon_hat: false,
             max_grad_norm: Some(1.0),
             dropout: true,
             checkpoint_every: None,
@@ -179,6 +184,16 @@ impl TrainingParams {
         (steps > 0 && passes(steps) > passes(steps - 1)).then(|| passes(steps))
     }
 
+    /// After which epoch the weights are scored that so many of `total` steps left: where an epoch ended, and at the very end, where the last epoch may be
+    /// incomplete.
+    pub fn evaluated_after(&self, steps: u64, total: u64, examples: usize) -> Option<u64> {
+        let begun = |steps: u64| match self.last_batch {
+            LastBatch::Keep => steps.div_ceil(self.steps_per_epoch(examples)),
+            LastBatch::Carry => (steps * self.gradient_accumulation * self.batch_size).div_ceil(examples as u64),
+        };
+        self.epoch_ended(steps, examples).or_else(|| (steps > 0 && steps == total).then(|| begun(steps)))
+    }
+
     /// Optimiser steps a pass over the corpus takes; the last may see fewer examples.
     pub fn steps_per_epoch(&self, examples: usize) -> u64 {
         (examples as u64).div_ceil(self.batch_size).div_ceil(self.gradient_accumulation).max(1)
@@ -214,6 +229,21 @@ mod tests {
         assert_eq!(params.batches_of(1, 5), [vec![(0, 4)]]);
         assert_eq!(params.batches_of(2, 5)[0], [(1, 0), (1, 1)]);
         assert_eq!((params.epoch_ended(1, 5), params.epoch_ended(2, 5), params.epoch_ended(4, 5)), (None, Some(1), Some(2)));
+    }
+
+    #[test]
+    fn the_last_weights_are_scored_although_their_epoch_is_incomplete() {
+        let params = TrainingParams { batch_size: 2, ..TrainingParams::default() };
+        let scored = |params: &TrainingParams, total: u64| -> Vec<Option<u64>> { (1..=total).map(|step| params.evaluated_after(step, total, 4)).collect() };
+        assert_eq!(scored(&params, 5), [None, Some(1), None, Some(2), Some(3)], "two steps an epoch, and half of a third");
+        assert_eq!(scored(&params, 4), [None, Some(1), None, Some(2)]);
+        // Two epochs of 4 examples in batches of 3 are int(8 / 3) steps, which see 6 examples.
+        let carry = TrainingParams { batch_size: 3, last_batch: LastBatch::Carry, epochs: Some(2), ..params };
+        assert_eq!((carry.total_steps(4).unwrap(), scored(&carry, 2)), (2, vec![None, Some(1)]));
+        let carry = TrainingParams { epochs: Some(3), ..carry };
+        assert_eq!((carry.total_steps(4).unwrap(), scored(&carry, 4)), (4, vec![None, Some(1), Some(2), Some(3)]));
+        let carry = TrainingParams { batch_size: 2, epochs: Some(1), ..carry };
+        assert_eq!((carry.total_steps(7).unwrap(), carry.evaluated_after(3, 3, 7)), (3, Some(1)), "6 of 7 examples: within the first epoch");
     }
 
     #[test]

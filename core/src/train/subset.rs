@@ -1,11 +1,12 @@
 //! Subsets of training examples: nested, stratified, seeded, and whole by cluster.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use polars::prelude::{DataFrame, UInt32Chunked};
+use polars::prelude::DataFrame;
 
+use super::overlap::{Against, Separation, rows};
 use super::task_share::{Overlap, TaskShare};
-use crate::{Examples, Problem, Result, Seed, table};
+use crate::{Error, Examples, Problem, Result, Seed, table};
 
 /// The share of a task that is learned from.
 #[derive(Debug, Clone)]
@@ -24,37 +25,38 @@ pub struct ShareOfTask {
 /// have about their shares of the whole; a stratum is the set of labels or entity types of a cluster. `needs_dev` holds examples out where the task has no
 /// development split; they are held out before the share is taken, so that every size is chosen by the same ones.
 ///
+/// Training and development examples are compared with those asked, and training examples with those for development: [`TaskShare::overlap`].
+///
 /// # Errors
-/// If the tables lack a column.
+/// If the tables lack a column, or no training example is left for a size above 0.
 pub fn share_of(examples: &Examples, share: &TaskShare, needs_dev: bool, seed: Seed) -> Result<ShareOfTask> {
     let problem = examples.problem;
-    let mut notes = Vec::new();
-    let asked: HashSet<String> = contents(&examples.examples, problem)?.into_iter().collect();
-    let mut without = |frame: &DataFrame, split: &str| -> Result<DataFrame> {
-        let contents = contents(frame, problem)?;
-        let fresh: Vec<usize> = (0..contents.len()).filter(|&row| !asked.contains(&contents[row])).collect();
-        let n = contents.len() - fresh.len();
-        if n == 0 {
-            return Ok(frame.clone());
-        }
-        let of = format!("{n} of {} {split} examples are also among those asked and were", contents.len());
-        if share.overlap == Overlap::Keep {
-            notes.push(format!("{of} kept"));
-            return Ok(frame.clone());
-        }
-        notes.push(format!("{of} left out"));
-        rows(frame, &fresh)
-    };
-    let (mut train, mut dev) = (without(&examples.train, "training")?, without(&examples.dev, "development")?);
+    let mut separation = Separation::new(problem, share.overlap);
+    let asked = &examples.examples;
+    let mut dev = separation.apart(&examples.dev, "development", asked, Against::Asked)?;
+    let mut train = separation.apart(&examples.train, "training", asked, Against::Asked)?;
+    train = separation.apart(&train, "training", &dev, Against::Development)?;
     let mut order = nested_order(&train, problem, seed)?;
     if needs_dev && dev.height() == 0 && share.hold_out > 0.0 && share.training_size > 0.0 {
         // The end of the order is held out: the beginning is what small shares take.
         let held = order.split_off(prefix(&order, 100.0 - share.hold_out));
         let held: Vec<usize> = held.into_iter().flatten().collect();
         if !held.is_empty() {
-            notes.push(format!("{} of {} training examples were held out as development examples, because the task has none", held.len(), train.height()));
+            let none = if examples.dev.height() == 0 { "the task has none" } else { "none of the task's is left" };
+            separation.notes.push(format!("{} of {} training examples were held out as development examples, because {none}", held.len(), train.height()));
             dev = rows(&train, &ascending(held))?;
+            let rest = ascending(order.iter().flatten().copied().collect());
+            let stay = separation.staying(&rows(&train, &rest)?, "training", &dev, Against::Development)?;
+            let stay: HashSet<usize> = stay.into_iter().map(|row| rest[row]).collect();
+            for cluster in &mut order {
+                cluster.retain(|row| stay.contains(row));
+            }
+            order.retain(|cluster| !cluster.is_empty());
         }
+    }
+    let mut notes = separation.notes;
+    if order.is_empty() && share.training_size > 0.0 {
+        return Err(nothing_to_learn(examples, share, &notes));
     }
     let whole: usize = order.iter().map(Vec::len).sum();
     order.truncate(prefix(&order, share.training_size));
@@ -73,15 +75,34 @@ pub fn share_of(examples: &Examples, share: &TaskShare, needs_dev: bool, seed: S
     Ok(ShareOfTask { examples: Examples { train, dev, ..examples.clone() }, table, notes })
 }
 
+/// Why no training example is left.
+fn nothing_to_learn(examples: &Examples, share: &TaskShare, notes: &[String]) -> Error {
+    let n = examples.train.height();
+    if n == 0 {
+        return Error::Config(format!(
+            "the task has no training examples, and `training_size` is {}: `training_size: 0` learns from none",
+            share.training_size
+        ));
+    }
+    let keep = if share.overlap == Overlap::LeaveOut { "; `overlap: keep` keeps such examples" } else { "" };
+    Error::Config(format!("none of {n} training examples is left to learn from: {}{keep}", notes.join("; ")))
+}
+
 /// The clusters in an order whose every prefix has about the strata of the whole: the `k`-th of `n` clusters of a stratum stands at `(k + 1/2) / n`.
 fn nested_order(frame: &DataFrame, problem: Problem, seed: Seed) -> Result<Vec<Vec<usize>>> {
-    let mut clusters: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    // In the order of their first rows: a cluster may be called by its file, whose name is no part of a job's identity.
+    let mut clusters: Vec<Vec<usize>> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     for (row, cluster) in table::texts(frame, "cluster")?.into_iter().enumerate() {
-        clusters.entry(cluster).or_default().push(row);
+        let place = *known.entry(cluster).or_insert(clusters.len());
+        if place == clusters.len() {
+            clusters.push(Vec::new());
+        }
+        clusters[place].push(row);
     }
     let labels = strata_labels(frame, problem)?;
     let mut strata: BTreeMap<Vec<&str>, Vec<Vec<usize>>> = BTreeMap::new();
-    for members in clusters.into_values() {
+    for members in clusters {
         let of: BTreeSet<&str> = members.iter().flat_map(|&row| labels[row].iter().map(String::as_str)).collect();
         strata.entry(of.into_iter().collect()).or_default().push(members);
     }
@@ -103,11 +124,11 @@ fn nested_order(frame: &DataFrame, problem: Problem, seed: Seed) -> Result<Vec<V
     Ok(placed.into_iter().map(|(_, _, cluster)| cluster).collect())
 }
 
-/// How many clusters make the share: the count whose number of examples is nearest to it, the smaller of two.
+/// How many clusters make the share: the count whose number of examples is nearest to it, the smaller of two; one at least of a share above 0.
 fn prefix(order: &[Vec<usize>], percent: f64) -> usize {
     #[expect(clippy::cast_precision_loss, reason = "examples are far below 2^53")]
     let wanted = order.iter().map(Vec::len).sum::<usize>() as f64 * percent / 100.0;
-    let (mut best, mut distance, mut sum) = (0, wanted, 0usize);
+    let (mut best, mut distance, mut sum) = if percent > 0.0 { (order.len().min(1), f64::INFINITY, 0usize) } else { (0, wanted, 0) };
     for (index, cluster) in order.iter().enumerate() {
         sum += cluster.len();
         #[expect(clippy::cast_precision_loss, reason = "examples are far below 2^53")]
@@ -134,33 +155,9 @@ fn strata_labels(frame: &DataFrame, problem: Problem) -> Result<Vec<Vec<String>>
     })
 }
 
-/// What an example asks, without its gold: two examples of the same content are the same question.
-fn contents(frame: &DataFrame, problem: Problem) -> Result<Vec<String>> {
-    const SEPARATOR: &str = "\u{1f}";
-    let joined = |columns: &[&str]| -> Result<Vec<String>> {
-        let columns = columns.iter().map(|column| table::texts(frame, column)).collect::<Result<Vec<_>>>()?;
-        Ok((0..frame.height()).map(|row| columns.iter().map(|column| column[row]).collect::<Vec<_>>().join(SEPARATOR)).collect())
-    };
-    match problem {
-        Problem::Cloze => joined(&["prompt"]),
-        Problem::TokenClassification => Ok(table::text_lists(frame, "words")?.into_iter().map(|words| words.join(SEPARATOR)).collect()),
-        Problem::SequenceClassification | Problem::MultiLabel | Problem::Regression => joined(&["text", "text_pair"]),
-        Problem::MultipleChoice => {
-            let choices = table::text_lists(frame, "choices")?;
-            Ok(joined(&["text"])?.into_iter().zip(choices).map(|(text, choices)| format!("{text}{SEPARATOR}{}", choices.join(SEPARATOR))).collect())
-        }
-        Problem::ExtractiveQa => joined(&["question", "context"]),
-    }
-}
-
 fn ascending(mut rows: Vec<usize>) -> Vec<usize> {
     rows.sort_unstable();
     rows
-}
-
-fn rows(frame: &DataFrame, rows: &[usize]) -> Result<DataFrame> {
-    let rows: Vec<u32> = rows.iter().map(|&row| u32::try_from(row).expect("a table of examples has fewer than 2^32 rows")).collect();
-    Ok(frame.take(&UInt32Chunked::from_vec("row".into(), rows))?)
 }
 
 #[cfg(test)]
@@ -227,6 +224,87 @@ mod tests {
         assert!(train.iter().all(|cluster| !dev.contains(cluster)));
         assert_eq!(share.table.height(), 36);
         assert_eq!(share.notes.len(), 2, "{:?}", share.notes);
+    }
+
+    #[test]
+    fn a_share_of_less_than_an_example_is_one() {
+        let examples = classified(10, &["a", "b"], false);
+        assert_eq!([0.0, 0.01, 1.0, 10.0, 20.0].map(|size| of(&examples, size).examples.train.height()), [0, 1, 1, 1, 2]);
+        let whole = classified(10, &["a", "b"], true);
+        assert_eq!(of(&whole, 0.01).examples.train.height(), 2, "a document is whole");
+    }
+
+    #[test]
+    fn what_clusters_are_called_changes_no_share() {
+        let renamed = |name: &dyn Fn(usize) -> String| {
+            let mut examples = classified(40, &["a", "b", "c"], false);
+            let names: Vec<String> = (0..40).map(|row| name(row / 2)).collect();
+            examples.train.with_column(table::text_column("cluster", names.iter().map(|name| Some(name.as_str()))).into()).unwrap();
+            ids(&of(&examples, 30.0).examples.train)
+        };
+        let first = renamed(&|document| format!("a/train.tsv:{document}"));
+        assert_eq!(renamed(&|document| format!("b/other.tsv:{}", 90 - document)), first);
+    }
+
+    #[test]
+    fn development_examples_are_not_learned_unless_that_is_said() {
+        let mut examples = classified(10, &["a", "b"], false);
+        (examples.dev, examples.examples) = (examples.train.slice(0, 3), examples.train.slice(2, 1));
+        for (overlap, learned, chosen_by, fate) in [(Overlap::LeaveOut, 7, 2, "left out"), (Overlap::Keep, 10, 3, "kept")] {
+            let found = share_of(&examples, &TaskShare { overlap, ..TaskShare::default() }, true, Seed(42)).unwrap();
+            assert_eq!((found.examples.train.height(), found.examples.dev.height()), (learned, chosen_by));
+            let (n, of) = if overlap == Overlap::Keep { (3, 10) } else { (2, 9) };
+            assert_eq!(
+                found.notes,
+                [
+                    format!("1 of 3 development examples are also among those asked and were {fate}"),
+                    format!("1 of 10 training examples are also among those asked and were {fate}"),
+                    format!("{n} of {of} training examples are also development examples and were {fate}"),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn what_stands_twice_is_not_held_out_and_learned() {
+        let mut examples = classified(20, &["a"], false);
+        let texts: Vec<String> = (0..20).map(|row| format!("text {}", row % 10)).collect();
+        examples.train.with_column(table::text_column("text", texts.iter().map(|text| Some(text.as_str()))).into()).unwrap();
+        let found = share_of(&examples, &TaskShare::default(), true, Seed(42)).unwrap();
+        let of = |frame: &DataFrame| table::texts(frame, "text").unwrap().into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(found.examples.dev.height(), 2);
+        assert!(of(&found.examples.dev).is_disjoint(&of(&found.examples.train)));
+        assert!(found.notes.iter().any(|note| note.ends_with("are also development examples and were left out")), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn documents_that_are_asked_about_are_not_learned_from() {
+        let mut examples = classified(10, &["a", "b"], false);
+        let names: Vec<String> = (0..10).map(|row| format!("PMC{}", 700 + row / 2)).collect();
+        examples.train.with_column(table::text_column("cluster", names.iter().map(|name| Some(name.as_str()))).into()).unwrap();
+        (examples.examples, examples.train) = (examples.train.slice(2, 1), examples.train.slice(3, 7));
+        let found = of(&examples, 100.0);
+        assert_eq!(ids(&found.examples.train), ["train-4", "train-5", "train-6", "train-7", "train-8", "train-9"]);
+        assert_eq!(found.notes, ["1 of 7 training examples have their document or premise in common with one that is asked and were left out"]);
+    }
+
+    #[test]
+    fn nothing_to_learn_from_is_an_error_unless_nothing_is_to_be_learned() {
+        let mut examples = classified(3, &["a"], false);
+        examples.examples = examples.train.clone();
+        let of = |examples: &Examples, training_size: f64| share_of(examples, &TaskShare { training_size, ..TaskShare::default() }, false, Seed(42));
+        assert_eq!(
+            of(&examples, 100.0).unwrap_err().to_string(),
+            "none of 3 training examples is left to learn from: 3 of 3 training examples are also among those asked and were left out; `overlap: keep` keeps such \
+             examples"
+        );
+        assert_eq!(of(&examples, 0.0).unwrap().examples.train.height(), 0);
+        examples.train = examples.train.head(Some(0));
+        assert_eq!(
+            of(&examples, 0.5).unwrap_err().to_string(),
+            "the task has no training examples, and `training_size` is 0.5: `training_size: 0` learns from none"
+        );
+        assert_eq!(of(&examples, 0.0).unwrap().examples.train.height(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub struct TaskShare {
     #[serde(default)]
     pub task: Option<String>,
     /// Percent of the training examples to learn from, 0 to 100; a list makes a learning curve, one training each. Smaller shares lie within larger ones. 0 trains
-    /// nothing: the encoder as it is with a fresh head.
+    /// nothing: the encoder as it is with a fresh head. Any more is one example at least, with all of its document or premise.
     #[serde(default = "everything")]
     #[schemars(range(min = 0.0, max = 100.0))]
     pub training_size: f64,
@@ -19,12 +19,13 @@ pub struct TaskShare {
     #[serde(default = "tenth")]
     #[schemars(range(min = 0.0, max = 50.0))]
     pub hold_out: f64,
-    /// What happens to training and development examples that are also among those asked.
+    /// What happens to training and development examples that are also among those asked, or have their document or premise in common with one, and to training
+    /// examples that share as much with a development example.
     #[serde(default)]
     pub overlap: Overlap,
 }
 
-/// What happens to training and development examples that are also among those asked.
+/// What happens to examples of a split that are also in another, or have their document or premise in common with one of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {

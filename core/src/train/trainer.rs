@@ -46,11 +46,12 @@ pub struct Outcome {
     pub evaluations: DataFrame,
 }
 
-/// Trains. Goes on from the newest checkpoint in the folder, to the same bits as a run that was never stopped.
+/// Trains. Goes on from the newest state in the folder, to the same bits as a run that was never stopped. States and the best weights so far stay beside `final`:
+/// when the results of the training are safe, [`remove_states`](super::remove_states) takes them away.
 ///
 /// # Errors
-/// If there is nothing to learn from, the loss stops being finite, a checkpoint cannot be written or a stop was requested (a
-/// checkpoint is written first).
+/// If there is nothing to learn from, the loss stops being finite, a checkpoint cannot be written or a stop was requested (the
+/// state is written first).
 pub fn train(job: &TrainingJob<'_>, cx: &CallContext<'_>) -> Result<Outcome> {
     let Some(model) = job.encoder.trainable() else {
         return Err(Error::Unsupported("this encoder cannot be trained".into()));
@@ -82,19 +83,32 @@ pub fn train(job: &TrainingJob<'_>, cx: &CallContext<'_>) -> Result<Outcome> {
         Loop { job, model, learner: learner.as_ref(), variables: &variables, head: &head, head_gradients: &head_gradients, total, orders: BTreeMap::new() };
     let mut saved_at = Instant::now();
     let asked = |step: u64| job.params.checkpoint_every.is_some_and(|every| step > 0 && step.is_multiple_of(every));
-    while state.encoder.step < total && !looped.has_ended(&state.record) {
+    let save = |state: &mut State| {
+        let published = if asked(state.encoder.step) { Some(learner.head()?) } else { None };
+        checkpoint::save(job.folder, model, &[Part(&variables, &mut state.encoder), Part(&head, &mut state.head)], &state.record, published.as_ref())
+    };
+    // A training that was stopped while it was scored has the state of that step without the score.
+    let mut ended = state.encoder.step > 0 && looped.evaluate(&mut state, cx)?;
+    while state.encoder.step < total && !ended {
         looped.step(&mut state, cx)?;
         let done = state.encoder.step;
-        looped.evaluate(&mut state, cx)?;
+        ended = match looped.evaluate(&mut state, cx) {
+            Err(Error::Cancelled) => {
+                save(&mut state)?;
+                return Err(Error::Cancelled);
+            }
+            evaluated => evaluated?,
+        };
         cx.progress.advanced("steps", usize::try_from(done).unwrap_or(usize::MAX), usize::try_from(total).unwrap_or(usize::MAX));
         let stop = cx.cancel.is_requested();
-        let ends = done == total || looped.has_ended(&state.record);
-        if !ends && (asked(done) || stop || saved_at.elapsed().as_secs() >= checkpoint::RESCUE_INTERVAL_S) {
-            let published = if asked(done) { Some(learner.head()?) } else { None };
-            checkpoint::save(job.folder, model, &[Part(&variables, &mut state.encoder), Part(&head, &mut state.head)], &state.record, published.as_ref())?;
+        if done == total || ended {
+            break;
+        }
+        if asked(done) || stop || saved_at.elapsed().as_secs() >= checkpoint::RESCUE_INTERVAL_S {
+            save(&mut state)?;
             saved_at = Instant::now();
         }
-        if stop && !ends {
+        if stop {
             return Err(Error::Cancelled);
         }
     }
@@ -177,11 +191,15 @@ impl Loop<'_> {
         Ok(value)
     }
 
-    /// Scores the weights at the end of an epoch, and keeps them if they are the best so far.
-    fn evaluate(&self, state: &mut State, cx: &CallContext<'_>) -> Result<()> {
+    /// Scores the weights at the end of an epoch and of the training, unless the record has this score, and keeps them if they are the best so far. Whether the
+    /// training ends because too many epochs brought nothing better.
+    fn evaluate(&self, state: &mut State, cx: &CallContext<'_>) -> Result<bool> {
         let step = state.encoder.step;
-        let Some(epoch) = self.job.params.epoch_ended(step, self.learner.len()) else { return Ok(()) };
-        let Some(score) = self.learner.evaluate(self.job.encoder, cx)? else { return Ok(()) };
+        let Some(epoch) = self.job.params.evaluated_after(step, self.total, self.learner.len()) else { return Ok(false) };
+        if state.record.evaluations.iter().any(|evaluation| evaluation.step == step) {
+            return Ok(false);
+        }
+        let Some(score) = self.learner.evaluate(self.job.encoder, cx)? else { return Ok(false) };
         if !score.value.is_finite() {
             return Err(Error::Unsupported(format!("the development score `{}` after epoch {epoch} is {}", score.metric, score.value)));
         }
@@ -193,14 +211,15 @@ impl Loop<'_> {
         if kept && self.learner.selection().best && step < self.total {
             checkpoint::keep_best(self.job.folder, self.model, self.learner.head()?.as_ref())?;
         }
-        Ok(())
+        Ok(self.has_ended(&state.record, score.higher_is_better))
     }
 
-    /// Whether too many epochs brought nothing better.
-    fn has_ended(&self, record: &Record) -> bool {
+    /// Whether too many epochs brought nothing better. As long as the best score is the worst there is nothing has been learned yet, and no epoch counts.
+    fn has_ended(&self, record: &Record, higher_is_better: bool) -> bool {
         let Some(patience) = self.learner.selection().patience else { return false };
         let since = record.evaluations.iter().rev().take_while(|evaluation| !evaluation.kept).count();
-        since as u64 >= patience.max(1)
+        let nothing_learned = higher_is_better && record.evaluations.iter().rev().find(|evaluation| evaluation.kept).is_none_or(|best| best.value == 0.0);
+        !nothing_learned && since as u64 >= patience.max(1)
     }
 
     /// The examples of each batch of a step.

@@ -44,6 +44,37 @@ impl Variant {
     }
 }
 
+/// What of a system's answers cannot be scored as it was meant: ids of questions, in the order of their file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Misfits {
+    /// Questions whose answer has another form than they ask for: a text for a factoid or list question, a list or another word than yes and no for a yes/no
+    /// question. Every [`Variant`] counts them as wrong.
+    pub wrong_form: Vec<String>,
+    /// Questions that the system has without an `exact_answer`. Every variant counts them as wrong.
+    pub no_answer: Vec<String>,
+    /// Answers to questions that the gold does not have. They do not count.
+    pub unknown: Vec<String>,
+}
+
+impl Misfits {
+    /// Looks for them. Summaries have no exact answer.
+    pub fn of(gold: &[Question], system: &[Question]) -> Self {
+        let kinds: HashMap<&str, Option<Kind>> = gold.iter().map(|question| (question.id.as_str(), question.kind)).collect();
+        let mut misfits = Self::default();
+        for Question { id, exact, .. } in system {
+            let list = match (kinds.get(id.as_str()), exact) {
+                (None, _) => &mut misfits.unknown,
+                (Some(Some(Kind::Summary)), _) | (Some(Some(Kind::YesNo)), Exact::YesNo(Some(_))) => continue,
+                (Some(_), Exact::None) => &mut misfits.no_answer,
+                (Some(kind), Exact::Entries(_)) if *kind != Some(Kind::YesNo) => continue,
+                (Some(_), _) => &mut misfits.wrong_form,
+            };
+            list.push(id.clone());
+        }
+        misfits
+    }
+}
+
 /// Sums over questions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PhaseB {
@@ -378,6 +409,36 @@ mod tests {
     fn a_gold_entry_that_shares_its_synonym_with_a_matched_one_is_not_missed() {
         let gold = question("a", Kind::List, entries(&[&["a"], &["a", "b"]]));
         assert_eq!(measured(&gold, &entries(&[&["a"]]), Variant::Official).list_recall, 1.0);
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_their_question_are_named() {
+        let gold = [
+            question("f", Kind::Factoid, entries(&[&["brca1"]])),
+            question("y", Kind::YesNo, Exact::YesNo(Some(true))),
+            question("n", Kind::YesNo, Exact::YesNo(Some(false))),
+            question("l", Kind::List, entries(&[&["a"]])),
+            question("s", Kind::Summary, Exact::None),
+        ];
+        let answered = |id: &str, exact: Exact| Question { id: id.to_owned(), kind: None, exact };
+        let ids = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>();
+        let system = [
+            answered("f", Exact::YesNo(None)),
+            answered("y", entries(&[&["yes"]])),
+            answered("n", Exact::YesNo(None)),
+            answered("l", Exact::None),
+            answered("s", Exact::None),
+            answered("z", entries(&[&["a"]])),
+        ];
+        let expected = Misfits { wrong_form: ids(&["f", "y", "n"]), no_answer: ids(&["l"]), unknown: ids(&["z"]) };
+        assert_eq!(Misfits::of(&gold, &system), expected);
+        // They are wrong in every reading.
+        for variant in Variant::ALL {
+            let measures = PhaseB::of(&gold, &system, variant).measures(variant);
+            assert_eq!((measures.strict_accuracy, measures.yes_no_accuracy, measures.list_f1), (0.0, 0.0, 0.0), "{}", variant.name());
+        }
+        let fitting = [answered("f", entries(&[])), answered("y", Exact::YesNo(Some(false))), answered("l", entries(&[&["b"]]))];
+        assert_eq!(Misfits::of(&gold, &fitting), Misfits::default());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::lines::text;
-use crate::{Error, Result};
+use crate::squad_files::question_id;
+use crate::{Error, Result, read_json};
 
 /// What kind of answer a question wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,23 +72,21 @@ pub fn read_gold(bytes: &[u8], file: &str) -> Result<Vec<Question>> {
 ///
 /// If the file is not BioASQ's JSON; the message names the question.
 pub fn read_system(bytes: &[u8], file: &str) -> Result<Vec<Question>> {
-    let json: Value = serde_json::from_str(text(bytes, file)?).map_err(|error| Error::at(file, error.line(), format!("not JSON: {error}")))?;
+    let json = read_json(bytes, file)?;
     let Some(questions) = json.get("questions").and_then(Value::as_array) else {
         return Err(Error::file(file, "expected an object with a list `questions`, as BioASQ writes it"));
     };
     let mut seen = HashSet::new();
     let mut read = Vec::with_capacity(questions.len());
     for (index, question) in questions.iter().enumerate() {
-        let Some(id) = question.get("id").and_then(Value::as_str) else {
-            return Err(Error::file(file, format!("question {} has no `id`", index + 1)));
-        };
-        if !seen.insert(id) {
+        let id = question_id(question).map_err(|message| Error::file(file, format!("question {}: {message}", index + 1)))?;
+        if !seen.insert(id.clone()) {
             return Err(Error::file(file, format!("question `{id}` is there twice")));
         }
         let wrong = |message: String| Error::file(file, format!("question `{id}`: {message}"));
         let kind = kind(question.get("type")).map_err(wrong)?;
         let exact = exact(question.get("exact_answer")).map_err(wrong)?;
-        read.push(Question { id: id.to_owned(), kind, exact });
+        read.push(Question { id, kind, exact });
     }
     Ok(read)
 }
@@ -161,7 +159,9 @@ mod tests {
         for (text, message) in [
             ("{", "g.json:1: not JSON: EOF while parsing an object at line 1 column 1"),
             ("[]", "g.json: expected an object with a list `questions`, as BioASQ writes it"),
-            (r#"{"questions": [{}]}"#, "g.json: question 1 has no `id`"),
+            (r#"{"questions": [{}]}"#, "g.json: question 1: no `id`"),
+            (r#"{"questions": [{"id": []}]}"#, "g.json: question 1: the `id` is a list, expected a text or a number"),
+            (r#"{"questions": [{"id": "a", "id": "b"}]}"#, "g.json:1: the key `id` comes twice; keep one"),
             (r#"{"questions": [{"id": "a"}, {"id": "a"}]}"#, "g.json: question `a` is there twice"),
             (r#"{"questions": [{"id": "a", "type": "yes"}]}"#, "g.json: question `a`: unknown `type` `yes`; there are yesno, factoid, list, summary"),
             (r#"{"questions": [{"id": "a", "type": 1}]}"#, "g.json: question `a`: the `type` is 1, expected a text"),

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::lines::text;
 use crate::python_json::dump;
-use crate::{Error, Result};
+use crate::{Error, Result, read_json};
 
 /// Characters of a key: a question's id of 24, `_` and three digits.
 const KEY: usize = 28;
@@ -46,8 +45,7 @@ pub struct Transformed {
 ///
 /// If the file is not n-best predictions, or a key is not a question's id and a number.
 pub fn factoid(nbest: &[u8], file: &str, program: Program) -> Result<Transformed> {
-    let json: Value = serde_json::from_str(text(nbest, file)?).map_err(|error| Error::at(file, error.line(), format!("not JSON: {error}")))?;
-    let Value::Object(snippets) = json else {
+    let Value::Object(snippets) = read_json(nbest, file)? else {
         return Err(Error::file(file, "expected an object of n-best lists by question id"));
     };
     let mut n_left_out = 0;
@@ -107,6 +105,13 @@ pub fn yes_no<K: AsRef<str>>(snippets: &[(K, f64)]) -> Result<String> {
         json!({"type": "yesno", "id": id, "ideal_answer": ["Dummy"], "exact_answer": answer})
     };
     Ok(dump(&json!({"questions": order.into_iter().map(question).collect::<Vec<_>>()}), 2))
+}
+
+/// The question that a name of a snippet belongs to: 24 hexadecimal digits, behind which `_` and three digits number the snippets.
+pub fn question_of_snippet(name: &str) -> Option<&str> {
+    let (question, number) = name.split_once('_')?;
+    let fits = question.len() == KEY - 4 && number.len() == 3;
+    (fits && question.bytes().all(|byte| byte.is_ascii_hexdigit()) && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(question)
 }
 
 /// Answers with their probabilities.
@@ -228,6 +233,14 @@ mod tests {
             assert_eq!(trimmed(text), expected, "{text}");
         }
         assert_eq!(with_probability(&[&[("p53.", 0.5), ("P53", 0.25), ("(x", 0.25)]], Program::BioBertPyTorch), json!([["p53", 0.75]]));
+    }
+
+    #[test]
+    fn a_name_of_a_snippet_is_that_of_its_question_and_a_number() {
+        assert_eq!(question_of_snippet("51406e6223fec90375000009_003"), Some("51406e6223fec90375000009"));
+        for name in ["51406e6223fec90375000009", "51406e6223fec90375000009_03", "51406e6223fec9037500000x_003", "51406e6223fec90375000009_00a", "_003"] {
+            assert_eq!(question_of_snippet(name), None, "{name}");
+        }
     }
 
     #[test]

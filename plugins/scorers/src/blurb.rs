@@ -62,9 +62,21 @@ const ALIASES: [(&str, &str); 4] = [("bc5cdrchem", "BC5-chem"), ("bc5cdrdisease"
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Results([Option<f64>; SETS.len()]);
 
+/// What results are given in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// From 0 to 100.
+    Percent,
+    /// From 0 to 1.
+    Fraction,
+}
+
 /// A score and what it is made of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BlurbScore {
+    /// What it is given in, as all results are.
+    pub unit: Unit,
     /// The mean over the groups that have a result.
     pub score: f64,
     /// The mean of each such group, and how many of its sets have a result.
@@ -109,32 +121,46 @@ impl Results {
         SETS.iter().zip(&self.0).filter(|(_, value)| value.is_none()).map(|((name, _), _)| *name).collect()
     }
 
-    /// The BLURB score.
+    /// The BLURB score. Without a unit it is taken from all results together.
     ///
     /// # Errors
     ///
-    /// If a result is missing, or some are fractions and some percentages.
-    pub fn score(&self) -> Result<BlurbScore> {
+    /// If a result is missing, or the results are not in one unit.
+    pub fn score(&self, unit: Option<Unit>) -> Result<BlurbScore> {
         let missing = self.missing();
-        if missing.is_empty() { self.partial() } else { Err(Error::MissingSets { names: missing, needed: SETS.len() }) }
+        if missing.is_empty() { self.partial(unit) } else { Err(Error::MissingSets { names: missing, needed: SETS.len() }) }
     }
 
     /// The same mean over what is there, which is no BLURB score while something is missing.
     ///
     /// # Errors
     ///
-    /// If nothing is there, or some results are fractions and some percentages.
-    pub fn partial(&self) -> Result<BlurbScore> {
-        let there = || SETS.iter().zip(&self.0).filter_map(|((name, _), value)| Some((name, (*value)?)));
-        let (fractions, percentages): (Vec<_>, Vec<_>) = there().partition(|(_, value)| value.abs() <= 1.0);
-        if let ([(fraction, a), ..], [(percentage, b), ..]) = (&fractions[..], &percentages[..]) {
-            return Err(Error::Value(format!("{percentage} is {b}, a percentage, and {fraction} is {a}, a fraction; give all results in one unit")));
-        }
+    /// If nothing is there, or the results are not in one unit.
+    pub fn partial(&self, unit: Option<Unit>) -> Result<BlurbScore> {
+        let unit = self.unit(unit)?;
         let groups: Vec<GroupMean> = Group::ALL.into_iter().filter_map(|group| self.group(group)).collect();
         if groups.is_empty() {
             return Err(Error::MissingSets { names: self.missing(), needed: SETS.len() });
         }
-        Ok(BlurbScore { score: mean(groups.iter().map(|group| group.mean)), groups, missing: self.missing() })
+        Ok(BlurbScore { unit, score: mean(groups.iter().map(|group| group.mean)), groups, missing: self.missing() })
+    }
+
+    /// The unit of all results: the one that was named, or percent if one of them is more than a fraction can be. A 0 and a negative correlation are no sign of
+    /// either unit; any other number in (0, 1] beside percentages is taken for a fraction, and refused.
+    fn unit(&self, named: Option<Unit>) -> Result<Unit> {
+        let there = || SETS.iter().zip(&self.0).filter_map(|((name, _), value)| Some((name, (*value)?)));
+        let percentage = there().find(|(_, value)| value.abs() > 1.0);
+        match (named, percentage) {
+            (Some(Unit::Fraction), Some((name, value))) => Err(Error::Value(format!("{name} is {value}, which is no fraction"))),
+            (Some(unit), _) => Ok(unit),
+            (None, None) => Ok(Unit::Fraction),
+            (None, Some((percentage, b))) => match there().find(|(_, value)| *value > 0.0 && *value <= 1.0) {
+                Some((fraction, a)) => Err(Error::Value(format!(
+                    "{percentage} is {b}, a percentage, and {fraction} is {a}, which looks like a fraction; give all results in one unit, and name it if this is it"
+                ))),
+                None => Ok(Unit::Percent),
+            },
+        }
     }
 
     fn group(&self, group: Group) -> Option<GroupMean> {
@@ -191,7 +217,7 @@ mod tests {
     #[test]
     fn published_scores_follow_from_their_tables() {
         for (values, score) in [(BASE, "83.39"), (LARGE, "84.30")] {
-            assert_eq!(format!("{:.2}", results(values).score().unwrap().score), score);
+            assert_eq!(format!("{:.2}", results(values).score(None).unwrap().score), score);
         }
     }
 
@@ -199,7 +225,7 @@ mod tests {
     fn groups_weigh_the_same_however_many_sets_they_have() {
         let mut values = [0.5; 13];
         values[5] = 1.0;
-        let score = results(values).score().unwrap();
+        let score = results(values).score(None).unwrap();
         assert!((score.score - 3.5 / 6.0).abs() < 1e-15);
         assert_eq!(score.groups.iter().map(|group| group.n).collect::<Vec<_>>(), [5, 1, 3, 1, 1, 2]);
     }
@@ -209,12 +235,12 @@ mod tests {
         let mut results = Results::default();
         results.insert("bc5cdr chem", 0.9).unwrap();
         results.insert("ddi", 0.8).unwrap();
-        let error = results.score().unwrap_err().to_string();
+        let error = results.score(None).unwrap_err().to_string();
         assert!(error.starts_with("no result of BC5-disease, NCBI-disease, ") && error.ends_with(", BioASQ; the score needs all 13"), "{error}");
-        let partial = results.partial().unwrap();
+        let partial = results.partial(None).unwrap();
         assert!((partial.score - 0.85).abs() < 1e-15);
         assert_eq!((partial.missing.len(), partial.groups.len(), partial.groups[0].of), (11, 2, 5));
-        assert!(Results::default().partial().is_err());
+        assert!(Results::default().partial(None).is_err());
     }
 
     #[test]
@@ -228,7 +254,30 @@ mod tests {
         assert_eq!(results.insert("gad", 0.6).unwrap_err().to_string(), "GAD has two results");
         assert_eq!(results.insert("HoC", 840.0).unwrap_err().to_string(), "the result of HoC is 840; expected a fraction or a percentage");
         results.insert("HoC", 84.0).unwrap();
-        let error = results.partial().unwrap_err().to_string();
-        assert_eq!(error, "HoC is 84, a percentage, and GAD is 0.5, a fraction; give all results in one unit");
+        let error = results.partial(None).unwrap_err().to_string();
+        let said = "HoC is 84, a percentage, and GAD is 0.5, which looks like a fraction; give all results in one unit, and name it if this is it";
+        assert_eq!(error, said);
+        assert_eq!(results.partial(Some(Unit::Fraction)).unwrap_err().to_string(), "HoC is 84, which is no fraction");
+    }
+
+    #[test]
+    fn the_unit_is_that_of_all_results_together() {
+        let of = |values: &[(&str, f64)], unit: Option<Unit>| {
+            let mut results = Results::default();
+            for (name, value) in values {
+                results.insert(name, *value).unwrap();
+            }
+            results.partial(unit).map(|score| (score.score, score.unit))
+        };
+        // No correlation, and a negative one, are percentages where the others are.
+        assert_eq!(of(&[("GAD", 80.0), ("BIOSSES", 0.0)], None).unwrap(), (40.0, Unit::Percent));
+        assert_eq!(of(&[("GAD", 80.0), ("BIOSSES", -0.5)], None).unwrap(), (39.75, Unit::Percent));
+        assert_eq!(of(&[("GAD", 80.0), ("BIOSSES", -20.0)], None).unwrap(), (30.0, Unit::Percent));
+        assert_eq!(of(&[("GAD", 0.75), ("BIOSSES", -0.25)], None).unwrap(), (0.25, Unit::Fraction));
+        assert_eq!(of(&[("GAD", 0.0), ("BIOSSES", -1.0)], None).unwrap(), (-0.5, Unit::Fraction));
+        // What cannot be told from the numbers can be said.
+        assert!(of(&[("GAD", 80.0), ("BIOSSES", 1.0)], None).is_err());
+        assert_eq!(of(&[("GAD", 80.0), ("BIOSSES", 1.0)], Some(Unit::Percent)).unwrap(), (40.5, Unit::Percent));
+        assert_eq!(of(&[("GAD", 0.5), ("BIOSSES", 0.5)], Some(Unit::Percent)).unwrap(), (0.5, Unit::Percent));
     }
 }

@@ -145,9 +145,8 @@ fn gold((file, bytes): (&str, &[u8])) -> Result<Vec<Sentence>> {
     let mut sentences: Vec<Sentence> = Vec::new();
     let mut begins = true;
     for (index, line) in text_lines(bytes, file)?.into_iter().enumerate() {
-        let mut cells = line.split_whitespace();
-        match (cells.next(), cells.next()) {
-            (Some(word), Some(tag)) => {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [word, tag] => {
                 let word = (word.to_owned(), tag.to_owned());
                 match sentences.last_mut().filter(|_| !begins) {
                     Some(sentence) => sentence.words.push(word),
@@ -155,9 +154,10 @@ fn gold((file, bytes): (&str, &[u8])) -> Result<Vec<Sentence>> {
                 }
                 begins = false;
             }
-            (None, _) if line.is_empty() => begins = true,
-            (None, _) => return Err(Error::at(file, index + 1, "the line holds only blanks; sentences are separated by empty lines")),
-            (Some(word), None) => return Err(Error::at(file, index + 1, format!("`{word}` has no tag"))),
+            [] if line.is_empty() => begins = true,
+            [] => return Err(Error::at(file, index + 1, "the line holds only blanks; sentences are separated by empty lines")),
+            [word] => return Err(Error::at(file, index + 1, format!("`{word}` has no tag"))),
+            ref cells => return Err(Error::at(file, index + 1, format!("{} columns, expected 2: a word and its tag", cells.len()))),
         }
     }
     Ok(sentences)
@@ -217,6 +217,7 @@ mod tests {
         assert_eq!(refused("[CLS]\na\n[SEP]\n", "O\n\nO\n", GOLD), "l:2: the line is empty, expected a label");
         assert_eq!(refused(TOKENS, LABELS, "a\tO\n \n"), "g:2: the line holds only blanks; sentences are separated by empty lines");
         assert_eq!(refused(TOKENS, LABELS, "a\tO\nb\n"), "g:2: `b` has no tag");
+        assert_eq!(refused(TOKENS, LABELS, "a\tO\nb\tNN\tO\n"), "g:2: 3 columns, expected 2: a word and its tag");
         assert_eq!(refused(TOKENS, LABELS, ""), "g: the file is empty");
     }
 

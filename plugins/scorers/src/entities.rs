@@ -169,16 +169,19 @@ impl<'a> Tag<'a> {
         };
         let kind = if rest.is_empty() { Some("") } else { rest.strip_prefix('-').filter(|kind| !kind.is_empty()) };
         match kind {
-            Some(kind) if letters.contains(letter) || tag == "O" => Ok(Self { letter, kind }),
+            Some(kind) if letters.contains(letter) => Ok(Self { letter, kind }),
+            // `O-MISC` is what BioBERT's scripts write for `O`.
+            Some(_) if letter == 'O' => Ok(Self { letter, kind: "" }),
             _ => Err(refused(expected)),
         }
     }
 }
 
-/// The rules of seqeval 1.2.2 (`get_entities` without `suffix`).
+/// The rules of seqeval 1.2.2 (`get_entities` without `suffix`), but that what begins ends what is open: of letters that seqeval does not know, as `L` in `B-X L-X B-X`,
+/// it loses the entity before.
 fn lenient(tags: &[Tag]) -> Vec<Entity> {
     let mut entities = Vec::new();
-    let mut begin = 0;
+    let mut open = None;
     let mut last = Tag { letter: 'O', kind: "" };
     let outside = [Tag { letter: 'O', kind: "" }];
     for (position, tag) in tags.iter().chain(&outside).enumerate() {
@@ -186,11 +189,13 @@ fn lenient(tags: &[Tag]) -> Vec<Entity> {
         let changes = last.kind != tag.kind;
         let ends = matches!((last.letter, tag.letter), ('E' | 'S', _) | ('B' | 'I', 'B' | 'S' | 'O')) || inside(last.letter) && changes;
         let starts = matches!((last.letter, tag.letter), (_, 'B' | 'S') | ('E' | 'S' | 'O', 'E' | 'I')) || inside(tag.letter) && changes;
-        if ends {
+        if (ends || starts)
+            && let Some(begin) = open.take()
+        {
             entities.push(Entity::new(last.kind, begin..position));
         }
         if starts {
-            begin = position;
+            open = Some(position);
         }
         last = *tag;
     }
@@ -274,6 +279,9 @@ mod tests {
             ("B-X E-X I-X", &["X0..2", "X2..3"]),
             ("B I O B", &["0..2", "3..4"]),
             ("B-a-b I-a-b", &["a-b0..2"]),
+            ("B-X L-X B-X L-X", &["X0..2", "X2..4"]),
+            ("U-X B-X", &["X0..1", "X1..2"]),
+            ("O-MISC B-MISC O-MISC", &["MISC1..2"]),
             ("O O", &[]),
         ] {
             assert_eq!(read(tags, Scheme::Conlleval), (expected.iter().map(|text| (*text).to_owned()).collect(), 0), "{tags}");
@@ -288,6 +296,7 @@ mod tests {
             ("B-X I-Y I-X", &["X0..1"], 2),
             ("B-X O I-X", &["X0..1"], 1),
             ("B I B", &["0..2", "2..3"], 0),
+            ("B-X O-X I-X O-MISC", &["X0..1"], 1),
         ] {
             assert_eq!(read(tags, Scheme::Iob2Strict), (expected.iter().map(|text| (*text).to_owned()).collect(), ill_formed), "{tags}");
         }
@@ -316,7 +325,7 @@ mod tests {
             refused("L-X", Scheme::IobesStrict),
             "tag `L-X` at position 1: IOBES has `O`, `B-type`, `I-type`, `E-type`, `S-type`, or the letters without types"
         );
-        for tag in ["O-X", "B-", "BX", "b-X"] {
+        for tag in ["O-", "OX", "B-", "BX", "b-X"] {
             assert!(Spans::read(&[tag], Scheme::Iob2Strict).is_err(), "{tag}");
         }
         assert_eq!(refused("", Scheme::Conlleval), "tag `` at position 1: a tag has at least one letter");

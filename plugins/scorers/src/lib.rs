@@ -39,9 +39,11 @@ mod python_json;
 mod python_number;
 pub mod relation_eval;
 pub mod squad_files;
+mod strict_json;
 pub mod token_level;
 
 pub use counts::{Counts, Scores};
 pub use error::{Error, Result};
 pub use lines::text_lines;
 pub use python_number::{float32_text, float64_text};
+pub use strict_json::read_json;

@@ -6,16 +6,15 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::answers::{AnswerCounts, Match};
-use crate::lines::text;
 use crate::python_json::dump;
-use crate::{Error, Result};
+use crate::{Error, Result, read_json};
 
 /// A gold question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoldQuestion {
     /// Its id.
     pub id: String,
-    /// Every answer that counts as right; none if it is impossible to answer.
+    /// Every answer that counts as right; one empty text if it is impossible to answer.
     pub answers: Vec<String>,
 }
 
@@ -56,7 +55,7 @@ pub struct SquadScores {
 ///
 /// If the file is not of this form, a question is there twice, or one has no answer and is not marked `is_impossible`.
 pub fn read_gold(bytes: &[u8], file: &str) -> Result<Vec<GoldQuestion>> {
-    let json = parse(bytes, file)?;
+    let json = read_json(bytes, file)?;
     let missing = |place: &str, key: &str| Error::file(file, format!("{place}: no list `{key}`, as SQuAD has it"));
     let list = |value: &'_ Value, place: &str, key: &str| value.get(key).and_then(Value::as_array).cloned().ok_or_else(|| missing(place, key));
     let mut questions = Vec::new();
@@ -82,9 +81,9 @@ pub fn read_gold(bytes: &[u8], file: &str) -> Result<Vec<GoldQuestion>> {
 ///
 /// # Errors
 ///
-/// If the file is not of this form.
+/// If the file is not of this form, or a question is there twice.
 pub fn read_predictions(bytes: &[u8], file: &str) -> Result<BTreeMap<String, String>> {
-    let Value::Object(answers) = parse(bytes, file)? else {
+    let Value::Object(answers) = read_json(bytes, file)? else {
         return Err(Error::file(file, "expected an object of answers by question id"));
     };
     let answer = |(id, answer): (String, Value)| match answer {
@@ -130,12 +129,8 @@ fn file<'a>(entries: impl Iterator<Item = (&'a str, Value)>) -> String {
     format!("{}\n", dump(&Value::Object(object), 4))
 }
 
-fn parse(bytes: &[u8], file: &str) -> Result<Value> {
-    serde_json::from_str(text(bytes, file)?).map_err(|error| Error::at(file, error.line(), format!("not JSON: {error}")))
-}
-
 fn gold_question(question: &Value) -> Result<GoldQuestion, String> {
-    let id = question.get("id").and_then(Value::as_str).ok_or("no `id`")?;
+    let id = question_id(question)?;
     let impossible = question.get("is_impossible").and_then(Value::as_bool).unwrap_or(false);
     let listed = question.get("answers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let answers = listed.iter().map(|answer| answer.get("text").and_then(Value::as_str).map(str::to_owned));
@@ -143,7 +138,17 @@ fn gold_question(question: &Value) -> Result<GoldQuestion, String> {
     if answers.is_empty() && !impossible {
         return Err(format!("question `{id}` has no answers and is not marked `is_impossible`; this is no gold file"));
     }
-    Ok(GoldQuestion { id: id.to_owned(), answers: if impossible { Vec::new() } else { answers } })
+    Ok(GoldQuestion { id, answers: if impossible { vec![String::new()] } else { answers } })
+}
+
+/// The id of a question; a number, as in COVID-QA, is its digits.
+pub(crate) fn question_id(question: &Value) -> Result<String, String> {
+    match question.get("id") {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        Some(other) => Err(format!("the `id` is {}, expected a text or a number", kind_of(other))),
+        None => Err("no `id`".into()),
+    }
 }
 
 fn kind_of(value: &Value) -> &'static str {
@@ -184,6 +189,12 @@ mod tests {
     }
 
     #[test]
+    fn an_id_may_be_a_number() {
+        let numbered = GOLD.replace("\"a\"", "262");
+        assert_eq!(read_gold(numbered.as_bytes(), "g").unwrap()[0].id, "262");
+    }
+
+    #[test]
     fn files_look_as_python_writes_them() {
         assert_eq!(write_predictions(&[("b", "β"), ("a", "")]), "{\n    \"b\": \"\\u03b2\",\n    \"a\": \"\"\n}\n");
         let candidate = Candidate { text: "x".into(), probability: 1.0, start_logit: -0.5, end_logit: 1e-7 };
@@ -203,6 +214,7 @@ mod tests {
             (r#"{"data": [{"paragraphs": [{}]}]}"#, "g: data[0].paragraphs[0]: no list `qas`, as SQuAD has it"),
             (r#"{"data": []}"#, "g: there is no question"),
             (r#"{"data": [{"paragraphs": [{"qas": [{}]}]}]}"#, "g: data[0].paragraphs[0].qas[0]: no `id`"),
+            (r#"{"data": [{"paragraphs": [{"qas": [{"id": null}]}]}]}"#, "g: data[0].paragraphs[0].qas[0]: the `id` is null, expected a text or a number"),
             (
                 r#"{"data": [{"paragraphs": [{"qas": [{"id": "a"}]}]}]}"#,
                 "g: data[0].paragraphs[0].qas[0]: question `a` has no answers and is not marked `is_impossible`; this is no gold file",
@@ -216,6 +228,7 @@ mod tests {
         }
         let twice = GOLD.replace("\"b\"", "\"a\"");
         assert_eq!(read_gold(twice.as_bytes(), "g").unwrap_err().to_string(), "g: data[0].paragraphs[0].qas[1]: question `a` is there twice");
+        assert_eq!(read_predictions(br#"{"a": "x", "a": "y"}"#, "p").unwrap_err().to_string(), "p:1: the key `a` comes twice; keep one");
         assert_eq!(read_predictions(b"[]", "p").unwrap_err().to_string(), "p: expected an object of answers by question id");
         assert_eq!(read_predictions(br#"{"a": []}"#, "p").unwrap_err().to_string(), "p: the answer to `a` is a list, expected a text");
     }

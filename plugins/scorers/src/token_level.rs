@@ -48,6 +48,22 @@ impl BioBertTokens {
         Ok(())
     }
 
+    /// Counts the positions of a sequence by the names of their labels.
+    ///
+    /// # Errors
+    ///
+    /// If gold and prediction differ in length, or a name is none of [`BIOBERT_LABELS`].
+    pub fn add_names<G: AsRef<str>, P: AsRef<str>>(&mut self, gold: &[G], predicted: &[P]) -> Result<()> {
+        let gold = gold.iter().map(|label| self.confusion.index(label.as_ref())).collect::<Result<Vec<_>>>()?;
+        let predicted = predicted.iter().map(|label| self.confusion.index(label.as_ref())).collect::<Result<Vec<_>>>()?;
+        self.add(&gold, &predicted)
+    }
+
+    /// The counts of `B` and of `I`, all that the three scores are made of.
+    pub fn begin_and_inside(&self) -> [Counts; 2] {
+        POSITIVE.map(|label| self.confusion.class(label))
+    }
+
     /// `eval_precision`, `eval_recall` and `eval_f` of the original: the means over `B` and `I`, each of the three for itself.
     pub fn macro_mean(&self) -> Scores {
         self.confusion.macro_over(&POSITIVE)
@@ -180,6 +196,17 @@ mod tests {
         assert_eq!(tokens.micro(), Scores { precision: 1.0 / 3.0, recall: 0.5, f1: 0.4 });
         // Both are gold once.
         assert_eq!(tokens.weighted(), tokens.macro_mean());
+    }
+
+    #[test]
+    fn names_stand_for_ids() {
+        let (mut by_name, mut by_id) = (BioBertTokens::default(), BioBertTokens::default());
+        by_name.add_names(&["[CLS]", "B", "X", "I", "[SEP]"], &["[CLS]", "B", "B", "O", "[SEP]"]).unwrap();
+        by_id.add(&[5, 1, 4, 2, 6], &[5, 1, 1, 3, 6]).unwrap();
+        assert_eq!(by_name, by_id);
+        assert_eq!(by_name.begin_and_inside(), [Counts { correct: 1, found: 2, gold: 1 }, Counts { correct: 0, found: 0, gold: 1 }]);
+        let error = by_name.add_names(&["B-X"], &["B"]).unwrap_err().to_string();
+        assert_eq!(error, "unknown label `B-X`; the labels are `[PAD]`, `B`, `I`, `O`, `X`, `[CLS]`, `[SEP]`");
     }
 
     #[test]

@@ -41,7 +41,8 @@ Candidates of equal score are ranked in ascending byte order of their names, so 
 | `macro` | mean of the relations' values | relations | bootstrap that resamples whole relations; Wilson if there is only one |
 | `relation` | hits / questions of the relation | its questions | Wilson |
 
-The Wilson interval takes questions as independent draws; where relations differ much, `macro` shows the wider truth.
+The Wilson interval takes questions as independent draws; where relations differ much, `macro` shows the wider truth. If all relations
+have 0, or all have 1, resampling them says nothing: then the interval of `macro` is Wilson's, over relations.
 
 ## Example
 ```yaml
@@ -154,6 +155,13 @@ mod tests {
         assert!((rows[3].4 - 0.396_778_1).abs() < 1e-6 && (rows[3].5 - 0.892_208_7).abs() < 1e-6); // Wilson of 7 of 10
         assert!(rows[2].4 == 0.0 && rows[2].5 > 0.27); // 0 of 10 does not mean impossible
         assert_eq!((rows[1].4, rows[1].5), (0.0, 1.0)); // three such different relations say little of a fourth
+    }
+
+    #[test]
+    fn relations_that_are_all_wrong_have_wilsons_interval_over_relations() {
+        let rows = fixture::rows(&Acc { k: 1 }, &fixture::predictions(&[("a", None), ("a", None), ("b", None), ("b", Some(2))]));
+        assert_eq!((rows[1].0.as_str(), rows[1].2, rows[1].4, rows[1].6.as_str()), ("macro", 0.0, 0.0, "wilson"));
+        assert!((rows[1].5 - 0.657_619_8).abs() < 1e-6, "{rows:?}"); // 0 of 2
     }
 
     #[test]

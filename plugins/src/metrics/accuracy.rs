@@ -38,7 +38,7 @@ There is one row, `micro`: right / all, n is the examples or words. Examples wit
 
 The 95 % interval is Wilson's if every example is a cluster of its own. Where examples belong together (the hypotheses of a premise,
 the words of a sentence, the sentences of a document) it resamples whole clusters 2 000 times from the run's seed; with one such
-cluster it is [0, 1].
+cluster it is [0, 1]. If all resamples are 0, or all are 1, it is Wilson's again, over the clusters (`ci_method` says so).
 
 ## Example
 ```yaml

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::clusters::{Hits, Quantity, ScoredRows, push_share};
+use super::clusters::{Hits, Quantity, ScoredRows, filled, push_share};
 
 inventory::submit! {
     Registration {
@@ -37,11 +37,12 @@ Both texts are put into lower case, ASCII punctuation and the articles `a`, `an`
 two texts counts the words they share, each as often as it stands in both.
 
 The right answer of a question that its context does not answer is the empty text: an empty first answer has 1, any other 0. A question
-without any answer in the predictions is taken to have an empty one.
+without any answer in the predictions is taken to have an empty one. Questions of which no right answer is known are left out, and a
+warning counts them.
 
 There is a row `micro` for each number; n is the questions. The 95 % interval resamples whole clusters (contexts, questions asked of
 several texts) 2 000 times from the run's seed, with one cluster it is [0, 1]; that of `exact-match` is Wilson's if every question is
-a cluster of its own.
+a cluster of its own. If all resamples are 0, or all are 1, it is Wilson's too, over the clusters (`ci_method` says so).
 
 ## Example
 ```yaml
@@ -77,8 +78,7 @@ impl Metric for AnswerF1 {
 
     fn compute(&self, predictions: &DataFrame, cx: &CallContext<'_>) -> Result<DataFrame> {
         let (golds, found) = (table::text_lists(predictions, "golds")?, table::text_lists(predictions, "predictions")?);
-        // Without a right answer the right answer is none: every question has a gold.
-        let scored = ScoredRows::new(predictions, &self.name(), &vec![true; golds.len()], cx)?;
+        let scored = ScoredRows::new(predictions, &self.name(), &filled(&golds), cx)?;
         let clusters = scored.fold(|counts: &mut AnswerCounts, row| {
             counts.add(Match::of(found[row].first().map_or("", String::as_str), &golds[row]));
             Ok(())
@@ -97,7 +97,7 @@ impl Metric for AnswerF1 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::labelled_fixture::{answered, refusal, row, rows};
+    use super::super::labelled_fixture::{answered, refusal, row, rows, warnings};
     use super::*;
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             ("a", &["IL2 gene", "interleukin"], &[("the IL-2 gene", 0.9), ("x", 0.1)]), // 1
             ("b", &["acute liver disease"], &[("liver failure", 0.6)]),                 // 2 * 1/2 * 1/3 / (5/6) = 0.4
             ("c", &["x"], &[("y", 0.5), ("x", 0.4)]),                                   // 0: the second does not count
-            ("d", &[], &[("", 1.0)]),                                                   // 1: rightly none
+            ("d", &[""], &[("", 1.0)]),                                                 // 1: rightly none
         ]);
         let rows = rows(&AnswerF1, Problem::ExtractiveQa, &frame);
         let (exact, f1) = (row(&rows, "exact-match", "micro"), row(&rows, "answer-f1", "micro"));
@@ -117,9 +117,20 @@ mod tests {
 
     #[test]
     fn no_answer_where_there_is_one_is_wrong_and_the_reverse() {
-        let rows = rows(&AnswerF1, Problem::ExtractiveQa, &answered(&[("a", &["x"], &[]), ("a", &[], &[("x", 1.0)]), ("b", &[], &[])]));
+        let rows = rows(&AnswerF1, Problem::ExtractiveQa, &answered(&[("a", &["x"], &[]), ("a", &[""], &[("x", 1.0)]), ("b", &[""], &[])]));
         assert_eq!(row(&rows, "answer-f1", "micro").value, 1.0 / 3.0);
         assert_eq!(row(&rows, "exact-match", "micro").method, "cluster-bootstrap");
         assert_eq!(refusal(&AnswerF1, &answered(&[])), "`answer-f1` has nothing to score: there is no example");
+    }
+
+    #[test]
+    fn questions_of_which_nothing_is_known_are_left_out_and_counted() {
+        // Half of the words of the known one; the others would be 1 and 0 if no answer were their right answer.
+        let frame = answered(&[("a", &["x y"], &[("x", 1.0)]), ("b", &[], &[("", 1.0)]), ("c", &[], &[("x", 1.0)])]);
+        let rows = rows(&AnswerF1, Problem::ExtractiveQa, &frame);
+        assert_eq!((row(&rows, "answer-f1", "micro").value, row(&rows, "answer-f1", "micro").n), (2.0 / 3.0, 1));
+        assert_eq!(warnings(&AnswerF1, &frame), ["`answer-f1` leaves out 2 of 3 examples, which have no gold"]);
+        let unknown = refusal(&AnswerF1, &answered(&[("b", &[], &[("", 1.0)])]));
+        assert_eq!(unknown, "`answer-f1` has nothing to score: none of the 1 examples has a gold");
     }
 }

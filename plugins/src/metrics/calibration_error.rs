@@ -39,7 +39,7 @@ weighing as many predictions as it has. Where words have tags, every word is a p
 
 There is one row, `micro`; n is the examples or words. Examples without gold are left out, and a warning counts them. The 95 % interval
 resamples whole clusters (documents, premises; sentences or examples where nothing is known) 2 000 times from the run's seed; with one
-cluster it is [0, 1]. Distances never cancel, so the number is too high with few predictions, more so in resamples: the interval may
+cluster it is [0, 1], and if all resamples are 0, or all are 1, it is Wilson's, over the clusters (`ci_method` says so). Distances never cancel, so the number is too high with few predictions, more so in resamples: the interval may
 lie above the value.
 
 ## Example

@@ -19,24 +19,16 @@ pub(crate) struct Names<'a> {
     pub(crate) f1: &'a str,
 }
 
-/// Which classes a macro mean is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MacroOver {
-    /// All that are listed: one that occurs nowhere has 0.
-    Listed,
-    /// Those that are gold or were found.
-    Occurring,
-}
-
 /// Classes, and their counts in each cluster.
+///
+/// The macro mean is over the classes that are gold or were found. In a resample it is over those of them that are gold or found there: a class that was not drawn
+/// says nothing, where 0 would pull every resample below the value.
 #[derive(Debug)]
 pub(crate) struct ClassCounts {
     /// The classes.
     pub(crate) classes: Vec<String>,
     /// Which of them are summed for the micro average.
     pub(crate) micro: Vec<bool>,
-    /// Which the macro mean is over.
-    pub(crate) macro_over: MacroOver,
     /// One entry a class in each cluster.
     pub(crate) clusters: Vec<Vec<Counts>>,
 }
@@ -51,7 +43,6 @@ impl ClassCounts {
         Self {
             clusters: clusters.iter().map(dense).collect(),
             micro: vec![true; names.len()],
-            macro_over: MacroOver::Occurring,
             classes: names.into_iter().map(|name| if name.is_empty() { "untyped" } else { name }.to_owned()).collect(),
         }
     }
@@ -64,12 +55,14 @@ impl ClassCounts {
     /// Appends precision, recall and F1: `micro`, and with more than one class `macro` and a `label` row a class.
     pub(crate) fn push_rows(&self, rows: &mut MetricRows, names: Names<'_>, seed: Seed) {
         let totals = self.totals();
-        let mut quantities = three(names, "micro", None, self.summed(&totals)).to_vec();
+        let in_clusters = |of: &dyn Fn(&[Counts]) -> Counts| Parts::of(self.clusters.iter().map(|cluster| of(cluster)));
+        let mut quantities = three(names, "micro", None, self.summed(&totals), in_clusters(&|cluster| self.summed(cluster))).to_vec();
         if self.classes.len() > 1 {
-            let n = self.macro_classes(&totals).count() as u64;
-            quantities.extend(three(names, "macro", None, Counts { correct: n, found: n, gold: n }));
-            for (class, counts) in self.classes.iter().zip(&totals) {
-                quantities.extend(three(names, "label", Some(class), *counts));
+            let n = occurring(&totals).count() as u64;
+            let all = in_clusters(&|cluster| sum(cluster.iter().copied()));
+            quantities.extend(three(names, "macro", None, Counts { correct: n, found: n, gold: n }, all));
+            for (place, (class, counts)) in self.classes.iter().zip(&totals).enumerate() {
+                quantities.extend(three(names, "label", Some(class), *counts, in_clusters(&|cluster| cluster[place])));
             }
         }
         push_bootstrapped(rows, quantities, &self.clusters, |drawn| self.values(drawn), seed);
@@ -78,11 +71,10 @@ impl ClassCounts {
     /// The numbers of the rows, for these clusters. What is neither gold nor found has none.
     fn values(&self, drawn: &[&Vec<Counts>]) -> Vec<Option<f64>> {
         let totals = self.over(drawn.iter().copied());
-        let occurs = |counts: Counts| counts.found + counts.gold > 0;
         let of = |counts: Counts| list(occurs(counts).then(|| counts.scores()));
         let mut values = of(self.summed(&totals)).to_vec();
         if self.classes.len() > 1 {
-            values.extend(list(totals.iter().any(|counts| occurs(*counts)).then(|| Scores::mean(self.macro_classes(&totals)))));
+            values.extend(list(occurring(&totals).next().is_some().then(|| Scores::mean(occurring(&totals)))));
             values.extend(totals.iter().flat_map(|counts| of(*counts)));
         }
         values
@@ -99,18 +91,50 @@ impl ClassCounts {
     fn summed(&self, totals: &[Counts]) -> Counts {
         sum(totals.iter().zip(&self.micro).filter(|(_, counted)| **counted).map(|(counts, _)| *counts))
     }
+}
 
-    fn macro_classes<'a>(&self, totals: &'a [Counts]) -> impl Iterator<Item = Counts> + 'a {
-        let listed = self.macro_over == MacroOver::Listed;
-        totals.iter().copied().filter(move |counts| listed || counts.found + counts.gold > 0)
+/// Whether a class is gold or was found.
+fn occurs(counts: Counts) -> bool {
+    counts.found + counts.gold > 0
+}
+
+fn occurring(totals: &[Counts]) -> impl Iterator<Item = Counts> {
+    totals.iter().copied().filter(|counts| occurs(*counts))
+}
+
+/// How many clusters have a part in each of the three numbers: something found, something gold, or either.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Parts {
+    precision: usize,
+    recall: usize,
+    f1: usize,
+}
+
+impl Parts {
+    /// Of these counts, one a cluster.
+    pub(crate) fn of(clusters: impl Iterator<Item = Counts>) -> Self {
+        let mut parts = Self::default();
+        for counts in clusters {
+            parts.precision += usize::from(counts.found > 0);
+            parts.recall += usize::from(counts.gold > 0);
+            parts.f1 += usize::from(occurs(counts));
+        }
+        parts
+    }
+
+    /// In the order precision, recall, F1.
+    pub(crate) fn each(self) -> [usize; 3] {
+        [self.precision, self.recall, self.f1]
     }
 }
 
 /// Precision of what was found, recall of what is gold, F1 of what is gold.
-fn three(names: Names<'_>, aggregate: &'static str, label: Option<&String>, counts: Counts) -> [Quantity; 3] {
-    [(names.precision, counts.found), (names.recall, counts.gold), (names.f1, counts.gold)].map(|(metric, n)| Quantity {
+fn three(names: Names<'_>, aggregate: &'static str, label: Option<&String>, counts: Counts, parts: Parts) -> [Quantity; 3] {
+    let [precision, recall, f1] = parts.each();
+    [(names.precision, counts.found, precision), (names.recall, counts.gold, recall), (names.f1, counts.gold, f1)].map(|(metric, n, clusters)| Quantity {
         aggregate,
         label: label.cloned(),
+        n_clusters: Some(clusters),
         ..Quantity::fraction(metric, n)
     })
 }
@@ -169,19 +193,43 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_class_counts_where_it_does_not_occur_and_an_occurring_one_does_not() {
-        let mut classes = ClassCounts {
+    fn a_class_that_occurs_nowhere_is_not_averaged_and_nothing_is_known_of_it() {
+        let classes = ClassCounts {
             classes: vec!["x".to_owned(), "never".to_owned()],
             micro: vec![true, true],
-            macro_over: MacroOver::Listed,
             clusters: vec![vec![counts(1, 1, 1), counts(0, 0, 0)]; 2],
         };
-        assert_eq!((rows(&classes)[5].value, rows(&classes)[5].n), (0.5, 2));
-        classes.macro_over = MacroOver::Occurring;
-        assert_eq!((rows(&classes)[5].value, rows(&classes)[5].n), (1.0, 1));
-        // F1 of `never` is 0/0: it is 0, and nothing is known of it.
-        let never = &rows(&classes)[11];
+        let rows = rows(&classes);
+        assert_eq!((rows[5].value, rows[5].n), (1.0, 1));
+        let never = &rows[11];
         assert_eq!((never.label.as_deref(), never.value, never.n, never.low, never.high), (Some("never"), 0.0, 0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn a_mean_over_classes_skips_those_that_are_not_drawn() {
+        // Twenty clusters have `x` with F1 2/3, one of them has `y` too, with F1 2/3: every resample has 2/3, with `y` or without.
+        let mut clusters = vec![vec![counts(1, 2, 1), counts(0, 0, 0)]; 20];
+        clusters[0][1] = counts(1, 1, 2);
+        let rows = rows(&ClassCounts { classes: vec!["x".to_owned(), "y".to_owned()], micro: vec![true, true], clusters });
+        let mean = &rows[5];
+        assert_eq!((mean.aggregate.as_str(), mean.value, mean.low, mean.high), ("macro", 2.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0));
+    }
+
+    #[test]
+    fn a_class_of_one_cluster_has_the_whole_range_and_one_that_is_always_right_wilsons() {
+        // `x` is right in all ten clusters, `y` in the only one that has it; `z` is gold in two and never found.
+        let mut clusters = vec![vec![counts(1, 1, 1), counts(0, 0, 0), counts(0, 0, 0)]; 10];
+        clusters[0][1] = counts(1, 1, 1);
+        (clusters[1][2], clusters[2][2]) = (counts(0, 0, 1), counts(0, 0, 1));
+        let classes = ["x", "y", "z"].map(str::to_owned).to_vec();
+        let rows = rows(&ClassCounts { classes, micro: vec![true; 3], clusters });
+        let seen = |row: usize| (rows[row].label.as_deref(), rows[row].value, rows[row].low, rows[row].high, rows[row].method.as_str());
+        assert_eq!((rows[8].label.as_deref(), rows[8].value, rows[8].high, rows[8].method.as_str()), (Some("x"), 1.0, 1.0, "wilson"));
+        assert!((rows[8].low - 0.722_467_2).abs() < 1e-6); // 10 of 10
+        assert_eq!(seen(11), (Some("y"), 1.0, 0.0, 1.0, "cluster-bootstrap"));
+        assert_eq!(seen(12), (Some("z"), 0.0, 0.0, 1.0, "cluster-bootstrap"), "precision: nothing was found");
+        assert_eq!((rows[13].value, rows[13].low, rows[13].method.as_str()), (0.0, 0.0, "wilson"));
+        assert!((rows[13].high - 0.657_620_0).abs() < 1e-5, "{}", rows[13].high); // recall: 0 of 2
     }
 
     #[test]

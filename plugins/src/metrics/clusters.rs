@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::AddAssign;
 
-use lmprobe_core::statistics::{Interval, bootstrap_of, wilson};
+use lmprobe_core::statistics::{Bounds, Interval, bootstrap_of, wilson};
 use lmprobe_core::table::{MetricRow, MetricRows};
 use lmprobe_core::{CallContext, Error, Result, Seed, table};
 use polars::prelude::DataFrame;
@@ -72,6 +72,8 @@ pub(crate) struct Quantity {
     pub(crate) unit: &'static str,
     /// Lowest and highest possible value.
     pub(crate) range: (f64, f64),
+    /// How many clusters have a part in it; all if empty.
+    pub(crate) n_clusters: Option<usize>,
     /// Direction.
     pub(crate) higher_is_better: bool,
 }
@@ -79,7 +81,7 @@ pub(crate) struct Quantity {
 impl Quantity {
     /// A fraction over everything; more is better.
     pub(crate) fn fraction(metric: &str, n: u64) -> Self {
-        Self { metric: metric.to_owned(), aggregate: "micro", label: None, n, unit: "fraction", range: (0.0, 1.0), higher_is_better: true }
+        Self { metric: metric.to_owned(), aggregate: "micro", label: None, n, unit: "fraction", range: (0.0, 1.0), n_clusters: None, higher_is_better: true }
     }
 
     /// The row with its value and interval.
@@ -93,9 +95,10 @@ impl Quantity {
 ///
 /// `values` returns one value a quantity in their order.
 pub(crate) fn push_bootstrapped<T>(rows: &mut MetricRows, quantities: Vec<Quantity>, clusters: &[T], values: impl Fn(&[&T]) -> Vec<Option<f64>>, seed: Seed) {
-    let ranges: Vec<(f64, f64)> = quantities.iter().map(|quantity| quantity.range).collect();
+    let bounds = |quantity: &Quantity| Bounds { range: quantity.range, n_clusters: quantity.n_clusters.unwrap_or(clusters.len()) };
+    let bounds: Vec<Bounds> = quantities.iter().map(bounds).collect();
     let found = values(&clusters.iter().collect::<Vec<_>>());
-    let intervals = bootstrap_of(clusters, values, &ranges, seed);
+    let intervals = bootstrap_of(clusters, values, &bounds, seed);
     for ((quantity, value), interval) in quantities.into_iter().zip(found).zip(intervals) {
         rows.push(quantity.into_row(value.unwrap_or(0.0), interval));
     }
@@ -124,14 +127,16 @@ impl Hits {
     }
 }
 
-/// Appends the row of a share: Wilson's interval if every cluster is one try, so that tries are independent draws, and resampled clusters otherwise.
+/// Appends the row of a share: Wilson's interval if every cluster is one try, so that tries are independent draws, and resampled clusters otherwise. A cluster
+/// without a try has no part in it.
 pub(crate) fn push_share(rows: &mut MetricRows, metric: &str, clusters: &[Hits], seed: Seed) {
+    let clusters: Vec<Hits> = clusters.iter().copied().filter(|cluster| cluster.n > 0).collect();
     let total = sum(clusters.iter().copied());
     let quantity = Quantity::fraction(metric, total.n);
     if clusters.iter().all(|cluster| cluster.n == 1) {
         rows.push(quantity.into_row(total.share().unwrap_or(0.0), wilson(total.hits, total.n)));
     } else {
-        push_bootstrapped(rows, vec![quantity], clusters, |drawn| vec![sum(drawn.iter().map(|hits| **hits)).share()], seed);
+        push_bootstrapped(rows, vec![quantity], &clusters, |drawn| vec![sum(drawn.iter().map(|hits| **hits)).share()], seed);
     }
 }
 

@@ -46,7 +46,9 @@ entity, and a warning counts such tags; its numbers are called `strict-entity-pr
 
 Tags without types, or of one type, have the `micro` row alone. Sentences without gold tags are left out, and a warning counts them.
 The 95 % interval resamples whole clusters (documents; sentences where nothing is known of documents) 2 000 times from the run's
-seed; resamples in which neither a gold nor a found entity is drawn are left out of it. With one cluster it is [0, 1].
+seed; resamples in which neither a gold nor a found entity is drawn are left out of it, and `macro` is over the types that occur in a
+resample. Where fewer than two clusters have a part in a number (something found in precision, something gold in recall, either in F1)
+it is [0, 1]. If all resamples are 0, or all are 1, it is Wilson's, over the clusters that have a part (`ci_method` says so).
 
 ## Example
 ```yaml
@@ -195,6 +197,19 @@ mod tests {
         assert_eq!(none_gold.iter().map(|row| (row.value, row.n)).collect::<Vec<_>>(), [(0.0, 1), (0.0, 0), (0.0, 0)]);
         let neither = rows(&LENIENT, PROBLEM, &tagged(&[("a", "O", "O", 0.9), ("b", "O", "O", 0.9)]));
         assert!(neither.iter().all(|row| (row.value, row.n, row.low, row.high) == (0.0, 0, 0.0, 1.0)), "{neither:?}");
+    }
+
+    #[test]
+    fn the_only_entity_of_two_sentences_says_nothing_of_the_spread() {
+        let one = rows(&LENIENT, PROBLEM, &tagged(&[("a", "B", "B", 0.9), ("b", "O", "O", 0.9)]));
+        assert!(one.iter().all(|row| (row.value, row.low, row.high) == (1.0, 0.0, 1.0)), "{one:?}");
+        // Four documents with an entity each, all found: Wilson of 4 of 4 is [0.5101, 1], whatever other documents there are.
+        let sentence = |document| (document, "B", "B", 0.9);
+        let all = rows(&LENIENT, PROBLEM, &tagged(&[sentence("a"), sentence("b"), sentence("c"), sentence("d"), ("e", "O", "O", 0.9)]));
+        for row in &all {
+            assert_eq!((row.value, row.high, row.method.as_str()), (1.0, 1.0, "wilson"));
+            assert!((row.low - 0.510_109_2).abs() < 1e-6, "{row:?}");
+        }
     }
 
     #[test]

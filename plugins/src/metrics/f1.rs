@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::class_scores::{ClassCounts, MacroOver, Names};
+use super::class_scores::{ClassCounts, Names};
 use super::clusters::{Hits, ScoredRows, filled, push_share};
 
 inventory::submit! {
@@ -37,19 +37,21 @@ it, `f1` the harmonic mean of the two. Unit: a fraction in [0, 1]; higher is bet
 | row | value | n |
 |---|---|---|
 | `micro` | summed over all labels but the negative one | examples given such a label (precision), examples that have one (recall, F1) |
-| `macro` | mean of the labels' values, over all labels of the task | labels |
+| `macro` | mean of the labels' values, over labels that are gold or were predicted | labels |
 | `label` | of one label | as `micro`, of the label |
 
 The negative label is the one that says that nothing is there, if the task declares one (`0` or `false` in relation extraction):
 finding no relation where there is none earns nothing in `micro`. Without a negative label all three `micro` rows are the accuracy.
-`macro` counts every label, the negative one too; a label of the task that is neither gold nor predicted has 0.
+`macro` counts the negative label too; a label of the task that is neither gold nor predicted has no part in it.
 
 With two labels of which one is declared negative there is a row `specificity`, `micro`: the share of the negative examples that
 were called negative; its n is the negative examples.
 
 Examples without gold are left out, and a warning counts them. The 95 % interval resamples whole clusters (documents, premises;
 examples where nothing is known) 2 000 times from the run's seed; resamples in which a label does not occur are left out of its
-interval. With one cluster it is [0, 1]. That of `specificity` is Wilson's where every negative example is a cluster of its own.
+interval, and `macro` is over the labels that occur in a resample. Where fewer than two clusters have a part in a number (something
+found in precision, something gold in recall, either in F1) it is [0, 1]. If all resamples are 0, or all are 1, it is Wilson's, over the
+clusters that have a part (`ci_method` says so). That of `specificity` is Wilson's where every negative example is a cluster of its own.
 
 ## Example
 ```yaml
@@ -108,7 +110,6 @@ impl Metric for F1 {
         })?;
         let counts = ClassCounts {
             micro: (0..labels.len()).map(|label| negative != Some(label)).collect(),
-            macro_over: MacroOver::Listed,
             clusters: clusters.iter().map(|counts| counts.classes().map(|(_, counts)| counts).collect()).collect(),
             classes: labels,
         };
@@ -116,9 +117,7 @@ impl Metric for F1 {
         counts.push_rows(&mut rows, Names { precision: "precision", recall: "recall", f1: &name }, cx.seed);
         if let (Some(negative), 2) = (negative, counts.classes.len()) {
             let called = counts.clusters.iter().map(|cluster| Hits { hits: cluster[negative].correct, n: cluster[negative].gold });
-            // A cluster without a negative example has no part in it.
-            let called: Vec<Hits> = called.filter(|hits| hits.n > 0).collect();
-            push_share(&mut rows, "specificity", &called, cx.seed);
+            push_share(&mut rows, "specificity", &called.collect::<Vec<_>>(), cx.seed);
         }
         rows.into_frame()
     }
@@ -185,9 +184,30 @@ mod tests {
         let frame = labelled(&["no", "yes", "maybe"], None, &[("a", "no", "no"), ("b", "yes", "no"), ("c", "yes", "yes"), ("d", "yes", "yes")]);
         let rows = rows(&F1, PROBLEM, &frame);
         assert_eq!(["precision", "recall", "f1"].map(|metric| row(&rows, metric, "micro").value), [0.75; 3]);
-        // `maybe` occurs nowhere and counts in the mean: (2/3 + 4/5 + 0) / 3.
-        assert!((row(&rows, "f1", "macro").value - (2.0 / 3.0 + 0.8) / 3.0).abs() < 1e-15);
+        // `maybe` occurs nowhere and has no part in the mean: (2/3 + 4/5) / 2.
+        assert!((row(&rows, "f1", "macro").value - f64::midpoint(2.0 / 3.0, 0.8)).abs() < 1e-15);
+        assert_eq!((row(&rows, "f1", "macro").n, row(&rows, "f1", "label:maybe").value), (2, 0.0));
         assert_eq!((row(&rows, "recall", "label:yes").value, row(&rows, "recall", "label:yes").n), (2.0 / 3.0, 3));
+    }
+
+    #[test]
+    fn the_mean_over_labels_lies_within_its_interval_where_a_label_is_rare() {
+        // Of 40 texts one has `rare`; it and three in four of the others are right. A resample without it is not 0 in `rare`.
+        let ids: Vec<String> = (0..40).map(|row| row.to_string()).collect();
+        let texts: Vec<(&str, &str, &str)> = ids
+            .iter()
+            .enumerate()
+            .map(|(row, id)| {
+                let gold = if row == 0 { "rare" } else { ["no", "yes"][row % 2] };
+                (id.as_str(), gold, if row % 4 == 3 { "no" } else { gold })
+            })
+            .collect();
+        let rows = rows(&F1, PROBLEM, &labelled(&["no", "rare", "yes"], None, &texts));
+        let (mean, rare) = (row(&rows, "f1", "macro"), row(&rows, "f1", "label:rare"));
+        // `no` 19 right of 29 found and 19 gold: 38/48. `yes` 10 right of 10 found and 20 gold: 20/30. `rare` 1.
+        assert!((mean.value - (38.0 / 48.0 + 20.0 / 30.0 + 1.0) / 3.0).abs() < 1e-15, "{mean:?}");
+        assert!(mean.low > 0.55 && mean.value < mean.high, "as 0 in a resample without it, `rare` would pull the end below 0.5: {mean:?}");
+        assert_eq!((rare.value, rare.low, rare.high), (1.0, 0.0, 1.0), "one text says nothing of the spread");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::class_scores::{ClassCounts, MacroOver, Names};
+use super::class_scores::{ClassCounts, Names};
 use super::clusters::{Quantity, ScoredRows, push_bootstrapped, sum};
 
 inventory::submit! {
@@ -41,15 +41,17 @@ Papers mean different things by F1 of such tasks, and the numbers differ by seve
 | row | value | n |
 |---|---|---|
 | `micro` of `label-cells-*` | over all cells: what LinkBERT and BLURB report of HoC | predicted cells (precision), gold cells (recall, F1) |
-| `macro` of `label-cells-*` | mean of the labels' values, over all labels | labels |
+| `macro` of `label-cells-*` | mean of the labels' values, over labels that are gold or were predicted | labels |
 | `label` of `label-cells-*` | over the cells of one label | as `micro`, of the label |
 | `micro` of `example-precision`, `example-recall` | mean of the texts' own values | texts |
 | `micro` of `example-f1` | harmonic mean of these two means, as BLUE reports it | texts |
 
 A text without gold label is an example like the others: it has no right cell, and its own precision and recall are 0. If no text
 has a label there is nothing to score, and that is an error. The 95 % interval resamples whole clusters (documents; texts where
-nothing is known) 2 000 times from the run's seed; resamples in which a label does not occur are left out of its interval. With one
-cluster it is [0, 1].
+nothing is known) 2 000 times from the run's seed; resamples in which a label does not occur are left out of its interval, and `macro`
+is over the labels that occur in a resample. Where fewer than two clusters have a part in a number (something predicted in precision,
+something gold in recall, either in F1) it is [0, 1]. If all resamples are 0, or all are 1, it is Wilson's, over the clusters that have a
+part (`ci_method` says so).
 
 ## Example
 ```yaml
@@ -98,7 +100,6 @@ impl Metric for LabelCellsF1 {
         })?;
         let counts = ClassCounts {
             micro: vec![true; labels.len()],
-            macro_over: MacroOver::Listed,
             clusters: clusters.iter().map(|cells| cells.classes().map(|(_, counts)| counts).collect()).collect(),
             classes: labels,
         };
@@ -174,6 +175,15 @@ mod tests {
         assert_eq!(message, "`label-cells-f1` has nothing to score: none of the 2 examples has a gold");
         let message = refusal(&LabelCellsF1, &labelled(&["a", "b"], None, &[("1", "d", "a")]));
         assert_eq!(message, "example `e0`: unknown label `d`; the labels are `a`, `b`");
+    }
+
+    #[test]
+    fn a_label_that_occurs_nowhere_has_no_part_in_the_mean_over_labels() {
+        let rows = rows(&LabelCellsF1, Problem::MultiLabel, &labelled(&["a", "b", "never"], None, &[("1", "a b", "a"), ("2", "b", "b")]));
+        // F1: a 1, b 2/3.
+        let mean = row(&rows, "label-cells-f1", "macro");
+        assert!((mean.value - f64::midpoint(1.0, 2.0 / 3.0)).abs() < 1e-15);
+        assert_eq!((mean.n, row(&rows, "label-cells-f1", "label:never").high), (2, 1.0));
     }
 
     #[test]

@@ -42,7 +42,8 @@ removed from the order before it. Candidates of equal score are ranked in ascend
 | `relation` | mean over the relation's questions | its questions | bootstrap that resamples questions |
 
 With one relation alone all three rows have the interval of that relation. With one question alone nothing is known of the
-spread: the interval is [0, 1]. Bootstraps draw 2 000 times from the run's seed and take the 2.5 % and 97.5 % quantiles.
+spread: the interval is [0, 1]. Bootstraps draw 2 000 times from the run's seed and take the 2.5 % and 97.5 % quantiles. If all
+resamples are 0, or all are 1, they say nothing either: the interval is Wilson's, over what was resampled (`ci_method` says so).
 
 ## Example
 ```yaml
@@ -140,6 +141,13 @@ mod tests {
         // Standard error: 0.25 / sqrt(1000) = 0.0079, so the width is near 4 x 0.0079 = 0.031.
         assert!((many[2].5 - many[2].4 - 0.031).abs() < 0.006, "{many:?}");
         assert!(few[2].5 - few[2].4 > 5.0 * (many[2].5 - many[2].4));
+    }
+
+    #[test]
+    fn questions_that_are_all_right_have_wilsons_interval() {
+        let rows = fixture::rows(&Mrr, &fixture::predictions(&[("r", Some(1)); 10]));
+        assert!(rows.iter().all(|row| (row.2, row.5, row.6.as_str()) == (1.0, 1.0, "wilson")), "{rows:?}");
+        assert!((rows[0].4 - 0.722_467_2).abs() < 1e-6, "{rows:?}"); // 10 of 10
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use lmprobe_core::table::{self, MetricRows};
 use lmprobe_core::{Build, BuildContext, CallContext, Metric, Origin, Problem, Registration, Result, schema_of};
-use lmprobe_scorers::Counts;
-use lmprobe_scorers::token_level::TypedTokens;
+use lmprobe_scorers::token_level::{BIOBERT_LABELS, BioBertTokens, TypedTokens};
+use lmprobe_scorers::{Counts, Scores};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::class_scores::{ClassCounts, Names};
+use super::class_scores::{ClassCounts, Names, Parts};
 use super::clusters::{Quantity, ScoredRows, filled, push_bootstrapped, sum};
 
 inventory::submit! {
@@ -49,11 +49,20 @@ the accuracy. These numbers are called `token-precision-with-outside`, `token-re
 
 Tags of one type have the `micro` row alone, unless `O` is a class. Tags without types (`B`, `I`, `O`) have three rows more:
 `bi-token-precision`, `bi-token-recall` and `bi-token-f1`, `macro`, are the means over the two classes `B` and `I`, as BioBERT logs
-them, but over words: BioBERT counts word pieces and padding too, so its numbers are others.
+them, but over words.
+
+BioBERT's own token-level score, `eval_precision`, `eval_recall` and `eval_f` of its `run_ner.py`, is over pieces: a word's first piece
+has the tag, each further one `X`, special tokens `[CLS]` and `[SEP]`. Where the predictions have the right label of every piece, as those
+of a head of `label_scheme: biobert` on tags `B`, `I` and `O` do, there are `biobert-token-precision`, `biobert-token-recall` and
+`biobert-token-f1`, `macro`: again means over `B` and `I`, but a piece `X` that is called `B` is one found too many. The original counts
+padding behind every sentence too, which is not there here; that can only lower its precision. Pieces that were cut off count in
+neither.
 
 Sentences without gold tags are left out, and a warning counts them. The 95 % interval resamples whole clusters (documents;
 sentences where nothing is known of documents) 2 000 times from the run's seed; resamples in which a class does not occur are left
-out of its interval. With one cluster it is [0, 1].
+out of its interval, and means over classes are over those that occur in a resample. Where fewer than two clusters have a part in a number
+(something predicted in precision, something gold in recall, either in F1) it is [0, 1]. If all resamples are 0, or all are 1, it is
+Wilson's, over the clusters that have a part (`ci_method` says so).
 
 ## Example
 ```yaml
@@ -62,7 +71,7 @@ metrics: [token-f1, {use: token-f1, with_outside: true}]
 
 ## Reference
 The macro average is the score of EBM-PICO (Nye et al. 2018, <https://arxiv.org/abs/1806.04185>) in BLURB (Gu et al. 2021,
-<https://arxiv.org/abs/2007.15779>). Interval: Field and Welsh 2007, *Bootstrapping clustered data*.
+<https://arxiv.org/abs/2007.15779>). BioBERT: Lee et al. 2020, <https://doi.org/10.1093/bioinformatics/btz682>. Interval: Field and Welsh 2007, *Bootstrapping clustered data*.
 ";
 
 /// Parameters of `token-f1`.
@@ -115,7 +124,12 @@ impl Metric for TokenF1 {
                 golds[row].iter().zip(&found[row]).for_each(|(gold, found)| counts.add(gold, found));
                 Ok(())
             })?;
-            push_letters(&mut rows, &clusters, cx);
+            push_letters(&mut rows, ["bi-token-precision", "bi-token-recall", "bi-token-f1"], &clusters, cx);
+        }
+        if let Some((golds, found)) = pieces(predictions)? {
+            let clusters = scored.fold(|counts: &mut BioBertTokens, row| counts.add_names(&golds[row], &found[row]))?;
+            let clusters: Vec<Letters> = clusters.iter().map(|counts| Letters(counts.begin_and_inside())).collect();
+            push_letters(&mut rows, ["biobert-token-precision", "biobert-token-recall", "biobert-token-f1"], &clusters, cx);
         }
         rows.into_frame()
     }
@@ -147,19 +161,43 @@ impl Letters {
     }
 }
 
-/// The means over `B` and `I`: both are classes even where one of them never occurs.
-fn push_letters(rows: &mut MetricRows, clusters: &[Letters], cx: &CallContext<'_>) {
-    let n = LETTERS.len() as u64;
-    let quantities = ["bi-token-precision", "bi-token-recall", "bi-token-f1"].map(|metric| Quantity { aggregate: "macro", ..Quantity::fraction(metric, n) });
+/// Right and predicted labels of the pieces of each sentence.
+type Pieces = (Vec<Vec<String>>, Vec<Vec<String>>);
+
+/// The labels of all pieces, if the predictions have them and they are BioBERT's seven.
+fn pieces(predictions: &DataFrame) -> Result<Option<Pieces>> {
+    if predictions.column("piece_golds").is_err() || predictions.column("piece_predictions").is_err() {
+        return Ok(None);
+    }
+    let (golds, found) = (table::text_lists(predictions, "piece_golds")?, table::text_lists(predictions, "piece_predictions")?);
+    let own = golds.iter().chain(&found).flatten().all(|label| BIOBERT_LABELS.contains(&label.as_str()));
+    Ok(own.then_some((golds, found)))
+}
+
+/// The means over `B` and `I`: both are classes even where one of them occurs nowhere, which is 0 then. In a resample one that was not drawn is left out.
+fn push_letters(rows: &mut MetricRows, names: [&str; 3], clusters: &[Letters], cx: &CallContext<'_>) {
+    let occurs = |counts: Counts| counts.found + counts.gold > 0;
+    let total = |drawn: &[&Letters]| [0, 1].map(|letter| sum(drawn.iter().map(|letters| letters.0[letter])));
+    let absent = total(&clusters.iter().collect::<Vec<_>>()).map(|counts| !occurs(counts));
+    let parts = Parts::of(clusters.iter().map(|letters| sum(letters.0.into_iter()))).each();
+    let quantities = names.iter().zip(parts).map(|(metric, part)| Quantity {
+        aggregate: "macro",
+        n_clusters: Some(part),
+        ..Quantity::fraction(metric, LETTERS.len() as u64)
+    });
     let values = |drawn: &[&Letters]| {
-        let scores = lmprobe_scorers::Scores::mean([0, 1].map(|letter| sum(drawn.iter().map(|letters| letters.0[letter]))));
-        vec![Some(scores.precision), Some(scores.recall), Some(scores.f1)]
+        let averaged: Vec<Counts> =
+            total(drawn).into_iter().zip(absent).filter(|(counts, absent)| *absent || occurs(*counts)).map(|(counts, _)| counts).collect();
+        let scores = averaged.iter().any(|counts| occurs(*counts)).then(|| Scores::mean(averaged));
+        vec![scores.map(|scores| scores.precision), scores.map(|scores| scores.recall), scores.map(|scores| scores.f1)]
     };
-    push_bootstrapped(rows, quantities.to_vec(), clusters, values, cx.seed);
+    push_bootstrapped(rows, quantities.collect(), clusters, values, cx.seed);
 }
 
 #[cfg(test)]
 mod tests {
+    use polars::prelude::IntoColumn;
+
     use super::super::labelled_fixture::{refusal, row, rows, tagged};
     use super::*;
 
@@ -193,6 +231,43 @@ mod tests {
         assert_eq!(rows.len(), 6);
         let typed = super::super::labelled_fixture::rows(&TYPES, PROBLEM, &tagged(&[("a", "B-X", "B-X", 0.9)]));
         assert_eq!(typed.len(), 3);
+    }
+
+    /// Predictions with the labels of pieces beside.
+    fn with_pieces(frame: &DataFrame, golds: &[&str], found: &[&str]) -> DataFrame {
+        let lists = |labels: &[&str]| labels.iter().map(|labels| labels.split_whitespace().map(str::to_owned).collect()).collect::<Vec<Vec<String>>>();
+        let columns = [table::texts_column("piece_golds", &lists(golds)), table::texts_column("piece_predictions", &lists(found))];
+        frame.hstack(&columns.map(IntoColumn::into_column)).unwrap()
+    }
+
+    #[test]
+    fn the_score_of_biobert_is_over_pieces() {
+        let frame = tagged(&[("a", "B I O", "B I O", 0.9), ("b", "O B", "O O", 0.9), ("c", "", "B", 0.9)]);
+        let golds = ["[CLS] B X I O [SEP]", "[CLS] O X B [SEP]", ""];
+        let found = ["[CLS] B B I O [SEP]", "[CLS] O X O [SEP]", "[CLS] B [SEP]"];
+        let rows = rows(&TYPES, PROBLEM, &with_pieces(&frame, &golds, &found));
+        // B: 1 of 2 found, 1 of 2 gold, F 1/2. I: 1 of 1, 1 of 1. The third sentence has no gold.
+        let seen = ["biobert-token-precision", "biobert-token-recall", "biobert-token-f1"].map(|metric| row(&rows, metric, "macro"));
+        assert_eq!(seen.map(|row| (row.value, row.n)), [(0.75, 2); 3]);
+        // As words B is 1 of 1 found, 1 of 2 gold.
+        assert_eq!(row(&rows, "bi-token-precision", "macro").value, 1.0);
+        let mut tokens = BioBertTokens::default();
+        golds[..2].iter().zip(found).for_each(|(golds, found)| {
+            let (golds, found): (Vec<&str>, Vec<&str>) = (golds.split(' ').collect(), found.split(' ').collect());
+            tokens.add_names(&golds, &found).unwrap();
+        });
+        assert_eq!(tokens.macro_mean(), Scores { precision: 0.75, recall: 0.75, f1: 0.75 });
+        // Found in one sentence alone: nothing is known of the spread of precision. Gold in both.
+        assert_eq!((seen[0].low, seen[0].high, seen[0].method.as_str()), (0.0, 1.0, "cluster-bootstrap"));
+        assert!(seen[1].low == 0.0 && seen[1].high == 1.0, "{:?}", seen[1]);
+    }
+
+    #[test]
+    fn without_labels_of_biobert_for_pieces_its_score_is_not_there() {
+        let frame = tagged(&[("a", "B-X O", "B-X O", 0.9)]);
+        for frame in [frame.clone(), with_pieces(&frame, &["[CLS] B-X O [SEP]"], &["[CLS] B-X O [SEP]"])] {
+            assert!(rows(&TYPES, PROBLEM, &frame).iter().all(|row| !row.metric.starts_with("biobert")));
+        }
     }
 
     #[test]

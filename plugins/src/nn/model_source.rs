@@ -8,7 +8,7 @@ use lmprobe_checkpoints::{Checkpoint, Format};
 use lmprobe_core::schemars::JsonSchema;
 use lmprobe_core::serde::{Deserialize, Serialize};
 use lmprobe_core::serde_json::{self, Value};
-use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Result, Seed, TaskHead, TaskHeadInfo, Variable};
+use lmprobe_core::{Encoder, EncoderInfo, EncoderSource, Error, ModelReport, Problem, Result, Seed, TaskHead, TaskHeadInfo, Variable};
 use rayon::prelude::*;
 
 use super::blueprint::{Blueprint, Draw, Family, NetworkConfig, Parts, TensorSpec};
@@ -313,6 +313,11 @@ impl EncoderSource for ModelSource {
             task_head: self.read_head()?,
             dropout: self.options.dropout,
         }))
+    }
+
+    fn check_head(&self, problem: Problem) -> Result<()> {
+        // The configuration has rates of dropout only, which decide nothing here.
+        head_layout(&self.blueprint, self.parts, &Value::Null, self.options.dropout, problem).map(drop)
     }
 
     /// On the CPU the weights of blocks are packed one block after another and not kept in any other form.

@@ -45,9 +45,11 @@ pub(super) fn development_score(predictions: &DataFrame, problem: Problem) -> Re
         Problem::ExtractiveQa => {
             let mut counts = AnswerCounts::default();
             for (golds, found) in table::text_lists(predictions, "golds")?.iter().zip(table::text_lists(predictions, "predictions")?) {
-                counts.add(Match::of(found.first().map_or("", String::as_str), golds));
+                if !golds.is_empty() {
+                    counts.add(Match::of(found.first().map_or("", String::as_str), golds));
+                }
             }
-            ("answer-f1", counts.f1(), predictions.height())
+            ("answer-f1", counts.f1(), usize::try_from(counts.n).unwrap_or(usize::MAX))
         }
         Problem::Cloze => return Err(Error::Unsupported("a cloze task has no development score".into())),
     };
@@ -91,7 +93,8 @@ mod tests {
         let flags = frame(&[&["a", "b"], &["a"]], &[&["a"], &["a", "b"]]);
         assert!((score(&flags, Problem::MultiLabel).unwrap().1 - 2.0 / 3.0).abs() < 1e-12);
         // One of two words of the answer, and the right refusal: (2/3 + 1) / 2.
-        let answers = frame(&[&["TP53 gene"], &[]], &[&["TP53"], &[""]]);
+        // Of the third nothing is known.
+        let answers = frame(&[&["TP53 gene"], &[""], &[]], &[&["TP53"], &[""], &[""]]);
         assert!((score(&answers, Problem::ExtractiveQa).unwrap().1 - 5.0 / 6.0).abs() < 1e-12);
     }
 
@@ -107,5 +110,6 @@ mod tests {
     #[test]
     fn without_gold_there_is_no_score() {
         assert_eq!(score(&frame(&[&[]], &[&["a"]]), Problem::SequenceClassification), None);
+        assert_eq!(score(&frame(&[&[]], &[&[""]]), Problem::ExtractiveQa), None);
     }
 }

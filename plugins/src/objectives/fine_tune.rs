@@ -23,7 +23,7 @@ use crate::nn::losses::Reduction;
 inventory::submit! {
     Registration {
         id: "fine-tune",
-        version: 1,
+        version: 2,
         build: Build::Objective(&build),
         summary: "trains an encoder and a head for a task: tags, labels, numbers, choices, spans",
         manual: MANUAL,
@@ -57,19 +57,22 @@ A fresh head is drawn from the seed with the model's own deviation. `head: keep`
 **Words** are split into pieces one by one. The label stands on the first piece of a word (`label_position: first`), on the last, which is the only one of a causal
 decoder that has seen the whole word, or on all (`mean`: their logits are averaged); `auto` is the last for causal models, the first for others. Words without pieces
 are tagged `O` and counted. `label_scheme: biobert` is that of the original BioBERT: seven classes `[PAD]`, `B`, `I`, `O`, `X`, `[CLS]`, `[SEP]`, a label for every
-token. The original sums its loss over padding too, which depends on how far sequences are padded; here there is no padding, so that part is not reproduced.
+token, that of a word on its first piece: `auto` is `first` with it, for causal models too, and `last` and `mean` are refused. The original sums its loss over padding too, which depends on how far sequences are padded; here there is no padding, so that part is not reproduced.
 
-**Long inputs** lose nothing by default (`long_inputs: window`). Sentences are split into windows of whole words that overlap; each word is learned and read once, where
-it has most context. Of texts and pairs the longer one is split, and the logits of an example are the mean over its windows. `cut` cuts as the tokenizer does, of a
-pair the longer text first. Contexts of questions are always split; every window is an example of its own, and one without the whole answer points to its first token.
+**Long inputs** are split into windows by default (`long_inputs: window`). Sentences are split into windows of whole words that overlap; each word is learned and read
+once, where it has most context. Of a pair the longer text is split, and the logits of an example are the mean over its windows. Nothing is lost but of a pair of two
+long texts: the shorter one keeps what fits half of the room, and such pairs are counted. `cut` cuts as the tokenizer does, of a pair the longer text first; words
+behind the cut are not learned from, and are answered with `O`. Contexts of questions are always split; every window is an example of its own, and one without the whole answer points to its first token.
 Of a long context nearly all windows are such: `windows_without_answer` takes so many of each question, drawn from the seed, as Alberti et al. do for Natural Questions.
-`window_overlap` is what two windows share, a third of `max_length` if empty; `window_step` in its place is how far they are apart, as in the original BioBERT.
+`window_overlap` is what two windows share, a third of `max_length` if empty; `window_step` in its place is how far they are apart, as in the original BioBERT. One of
+them replaces what a preset says of the other; both together are refused.
 
 **Pairs** are put together as the tokenizer does. Where it puts nothing between two texts (GPT-2), `<|endoftext|>` stands there unless `pair_separator: none`.
 `segments: false` gives the second text the token type of the first.
 
-`checkpoint: best` keeps the weights of the epoch with the best development score; `patience` ends training after so many epochs without a better one. A task without a
-development split has one held out (`hold_out`).
+`checkpoint: best` keeps the weights of the epoch with the best development score; the last weights are scored too where the training ends within an epoch. `patience`
+ends training after so many epochs without a better score; as long as the best is an F1 or accuracy of exactly 0, nothing has been learned yet and no epoch counts. A
+task without a development split has one held out (`hold_out`).
 
 Examples without a gold are left out and counted, as is everything that is cut.
 
@@ -113,10 +116,10 @@ pub struct FineTuneParams {
     /// What happens to longer inputs.
     #[serde(default)]
     pub long_inputs: LongInputs,
-    /// Tokens that two neighbouring windows share; empty is a third of `max_length`.
+    /// Tokens that two neighbouring windows share; empty is a third of `max_length`, if `window_step` is empty too.
     #[serde(default)]
     pub window_overlap: Option<usize>,
-    /// Tokens from the beginning of a window to that of the next, in the place of `window_overlap`.
+    /// Tokens from the beginning of a window to that of the next, in the place of `window_overlap`: one of the two may be set.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub window_step: Option<usize>,
@@ -138,7 +141,7 @@ pub struct FineTuneParams {
     /// By how much the logits of no answer must exceed those of the best one to say that there is none.
     #[serde(default)]
     pub null_threshold: f64,
-    /// Which piece of a word carries its label.
+    /// Which piece of a word carries its label. With `label_scheme: biobert` it is the first.
     #[serde(default)]
     pub label_position: LabelPositionChoice,
     /// What the labels of pieces are.
@@ -150,7 +153,8 @@ pub struct FineTuneParams {
     /// Which weights are kept.
     #[serde(default)]
     pub checkpoint: CheckpointChoice,
-    /// Epochs without a better development score after which training ends; empty for never.
+    /// Epochs without a better development score after which training ends; empty for never. Epochs do not count while the best score is exactly 0 and a higher one
+    /// would be better: nothing has been learned yet.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub patience: Option<u64>,
@@ -202,7 +206,7 @@ pub enum Preset {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LabelPositionChoice {
-    /// The last for causal models, the first for others.
+    /// The last for causal models, the first for others and for `label_scheme: biobert`.
     #[default]
     Auto,
     /// The first.
@@ -236,7 +240,24 @@ pub enum HeadChoice {
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Objective>> {
-    Ok(Arc::new(FineTune { params: serde_json::from_value(params)? }))
+    let params: FineTuneParams = serde_json::from_value(params)?;
+    if let (Some(overlap), Some(step)) = (params.window_overlap, params.window_step) {
+        return Err(Error::Config(format!(
+            "`window_overlap` {overlap} and `window_step` {step} are both set, and say the same in two ways: remove one of them"
+        )));
+    }
+    let elsewhere = match params.label_position {
+        LabelPositionChoice::Last => Some("last"),
+        LabelPositionChoice::Mean => Some("mean"),
+        LabelPositionChoice::Auto | LabelPositionChoice::First => None,
+    };
+    if let Some(position) = elsewhere.filter(|_| params.label_scheme == LabelScheme::Biobert) {
+        return Err(Error::Config(format!(
+            "`label_position: {position}` does not go with `label_scheme: biobert`, which puts the label of a word on its first piece: write `label_position: first` \
+             or `label_scheme: words`"
+        )));
+    }
+    Ok(Arc::new(FineTune { params }))
 }
 
 struct FineTune {
@@ -287,7 +308,7 @@ impl FineTune {
             n_best: params.n_best,
             null_threshold: params.null_threshold,
             label_position: match params.label_position {
-                LabelPositionChoice::Auto if info.causal => LabelPosition::Last,
+                LabelPositionChoice::Auto if info.causal && params.label_scheme == LabelScheme::Words => LabelPosition::Last,
                 LabelPositionChoice::Auto | LabelPositionChoice::First => LabelPosition::First,
                 LabelPositionChoice::Last => LabelPosition::Last,
                 LabelPositionChoice::Mean => LabelPosition::Mean,
@@ -295,7 +316,7 @@ impl FineTune {
             label_scheme: params.label_scheme,
             segments: params.segments,
             pair_separator: PairSeparator::None,
-            unanswerable: examples.problem == Problem::ExtractiveQa && table::text_lists(&examples.train, "golds")?.iter().any(Vec::is_empty),
+            unanswerable: examples.problem == Problem::ExtractiveQa && table::text_lists(&examples.train, "golds")?.iter().flatten().any(String::is_empty),
             outside: examples.negative.clone().filter(|_| examples.problem == Problem::TokenClassification).unwrap_or_else(|| "O".to_owned()),
         };
         if !SequenceLayout::of(encoder, &settings)?.separates_pairs() {
@@ -347,10 +368,12 @@ impl FineTune {
 fn has_gold(frame: &DataFrame, problem: Problem) -> Result<bool> {
     Ok(match problem {
         Problem::TokenClassification => table::text_lists(frame, "tags")?.iter().any(|tags| !tags.is_empty()),
-        Problem::SequenceClassification | Problem::MultipleChoice => table::text_lists(frame, "golds")?.iter().any(|golds| !golds.is_empty()),
+        Problem::SequenceClassification | Problem::MultipleChoice | Problem::ExtractiveQa => {
+            table::text_lists(frame, "golds")?.iter().any(|golds| !golds.is_empty())
+        }
         Problem::Regression => table::optional_reals(frame, "target")?.iter().any(Option::is_some),
-        // An empty list of these is a gold too.
-        Problem::MultiLabel | Problem::ExtractiveQa | Problem::Cloze => frame.height() > 0,
+        // An empty list of labels is a gold too.
+        Problem::MultiLabel | Problem::Cloze => frame.height() > 0,
     })
 }
 

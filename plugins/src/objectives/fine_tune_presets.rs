@@ -10,11 +10,23 @@ mod link_bert;
 
 /// The values that the preset of a run file sets, keys of the recipe and of the objective; what the user wrote replaces them later.
 ///
-/// `written` is what the run file says, of which `preset` and `dataset` are read. Without a problem the values are those that all problems of the preset share.
+/// `written` is what the run file says, of which `preset` and `dataset` are read. Of `window_overlap` and `window_step`, two ways to say the same, the one that it has
+/// takes away what the preset says of the other. Without a problem the values are those that all problems of the preset share.
 ///
 /// # Errors
 /// If the preset is unknown or does not cover the problem, or if `dataset` is missing, unknown, of another problem, or of no use to the preset.
 pub(super) fn recipe(written: &Map<String, Value>, problem: Option<Problem>) -> Result<Map<String, Value>> {
+    let mut recipe = preset_recipe(written, problem)?;
+    let windows = ["window_overlap", "window_step"];
+    for (key, other) in windows.into_iter().zip(windows.into_iter().rev()) {
+        if written.get(key).is_some_and(|value| !value.is_null()) {
+            recipe.remove(other);
+        }
+    }
+    Ok(recipe)
+}
+
+fn preset_recipe(written: &Map<String, Value>, problem: Option<Problem>) -> Result<Map<String, Value>> {
     let preset = match text(written, "preset")? {
         None => Preset::Recommended,
         Some(name) => Preset::named(name)?,
@@ -62,7 +74,7 @@ fn table() -> String {
 
 /// Keys that presets set, in reading order.
 #[cfg(test)]
-const KEYS: [&str; 35] = [
+const KEYS: [&str; 36] = [
     "epochs",
     "batch_size",
     "gradient_accumulation",
@@ -78,6 +90,7 @@ const KEYS: [&str; 35] = [
     "beta2",
     "epsilon",
     "bias_correction",
+    "epsilon_hat",
     "max_grad_norm",
     "dropout",
     "loss",
@@ -167,6 +180,7 @@ fn ground() -> Map<String, Value> {
         ("beta2", 0.999.into()),
         ("epsilon", 1e-8.into()),
         ("bias_correction", true.into()),
+        ("epsilon_hat", false.into()),
         ("dropout", true.into()),
         ("loss", "mean".into()),
         ("segments", true.into()),
@@ -261,6 +275,7 @@ fn bonfigli(problem: Problem) -> Map<String, Value> {
             ("batch_size", 4.into()),
             ("learning_rate", 1e-5.into()),
             ("epsilon", 1e-6.into()),
+            ("epsilon_hat", true.into()),
             ("max_length", 128.into()),
             ("label_position", "first".into()),
             ("label_scheme", "words".into()),
@@ -471,6 +486,32 @@ mod tests {
         let bio_bert = of("biobert", None, Some(Problem::ExtractiveQa)).unwrap();
         assert_eq!(said(&bio_bert, &keys), json!(["window", "unset", 128, 20, 30, 64, 384]));
         assert_eq!(said(&bio_bert, &["batch_size", "learning_rate", "epochs", "loss"]), json!([12, 5e-6, 5, "mean"]));
+    }
+
+    #[test]
+    fn one_way_to_say_how_far_windows_are_apart_replaces_the_other() {
+        let of = |preset: &str, more: (&str, Value)| {
+            let written = values([("preset", preset.into()), more]);
+            let recipe = recipe(&written, Some(Problem::ExtractiveQa)).unwrap();
+            said(&recipe, &["window_overlap", "window_step"])
+        };
+        assert_eq!(of("biobert", ("window_overlap", 64.into())), json!(["unset", "unset"]));
+        assert_eq!(of("recommended", ("window_step", 64.into())), json!(["unset", "unset"]));
+        assert_eq!(of("biobert", ("window_overlap", Value::Null)), json!(["unset", 128]));
+        assert_eq!(of("biobert", ("window_step", 64.into())), json!(["unset", 128]), "what is written replaces it later");
+    }
+
+    #[test]
+    fn the_optimiser_of_transformers_adds_epsilon_to_the_uncorrected_root() {
+        let hat = |preset, dataset, problem| said(&of(preset, dataset, Some(problem)).unwrap(), &["epsilon_hat"]);
+        for preset in ["linkbert-base", "linkbert-large"] {
+            assert_eq!(hat(preset, Some("gad"), Problem::SequenceClassification), json!([true]));
+            assert_eq!(hat(preset, Some("squad"), Problem::ExtractiveQa), json!([true]));
+        }
+        assert_eq!(hat("bonfigli", None, Problem::TokenClassification), json!([true]));
+        assert_eq!(hat("bonfigli", None, Problem::SequenceClassification), json!([false]), "torch's Adam");
+        assert_eq!(hat("recommended", None, Problem::Regression), json!([false]));
+        assert_eq!(hat("biobert", None, Problem::TokenClassification), json!([false]));
     }
 
     #[test]

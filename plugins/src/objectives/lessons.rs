@@ -9,8 +9,8 @@ use polars::prelude::DataFrame;
 
 use crate::nn::inputs::model_inputs::ModelInputs;
 use crate::nn::inputs::questions::Questions;
-use crate::nn::inputs::sentences::{Sentences, TokenKind};
-use crate::nn::inputs::settings::{BEFORE_TEXT, BEHIND_TEXT, FURTHER_PIECE, InputSettings, LabelScheme};
+use crate::nn::inputs::sentences::Sentences;
+use crate::nn::inputs::settings::{InputSettings, LabelScheme};
 use crate::nn::losses::{Reduction, binary_cross_entropy, choice_cross_entropy, cross_entropy, group_means, span_cross_entropy, squared_error};
 
 /// What a head learns from, item by item: an example, or a window of a question's context.
@@ -102,10 +102,16 @@ impl Lessons {
                 (choices.texts.tokens, items, "questions without an answer")
             }
             ModelInputs::Questions(questions) => {
-                let (items, left_out) = spans(frame, &questions, empty)?;
-                let n = left_out + items.len();
-                let notes = (left_out > 0).then(|| format!("{left_out} of {n} windows of contexts are not learned from: they do not hold the answer"));
-                return Ok(Self { tokens: questions.tokens, items, notes: notes.into_iter().collect() });
+                let Spans { items, windows_left_out, unknown } = spans(frame, &questions, empty)?;
+                let all = windows_left_out + items.len();
+                let mut notes = Vec::new();
+                if unknown > 0 {
+                    notes.push(format!("{unknown} of {n} training examples were left out: questions of which no answer is known that stands in the context"));
+                }
+                if windows_left_out > 0 {
+                    notes.push(format!("{windows_left_out} of {all} windows of contexts are not learned from: they do not hold the answer"));
+                }
+                return Ok(Self { tokens: questions.tokens, items, notes });
             }
         };
         let left_out = n - golds.len();
@@ -225,12 +231,7 @@ fn tagged(frame: &DataFrame, sentences: &Sentences, settings: &InputSettings, id
             }
             LabelScheme::Biobert => {
                 for token in sentences.tokens_of(sentence) {
-                    let label = match token.kind {
-                        TokenKind::Before => BEFORE_TEXT,
-                        TokenKind::Behind => BEHIND_TEXT,
-                        TokenKind::First(word) => &tags[word],
-                        TokenKind::Further(_) => FURTHER_PIECE,
-                    };
+                    let label = settings.label_scheme.token_label(token.kind, &tags).expect("every token has a label in this scheme");
                     labelled.push(LabelledTokens { sequence: token.sequence, places: token.place..token.place + 1, label: ids.of(label)? });
                 }
             }
@@ -286,15 +287,24 @@ impl EmptyWindows {
     }
 }
 
-/// The windows of all questions with their spans, and how many were left out.
-fn spans(frame: &DataFrame, questions: &Questions, empty: EmptyWindows) -> Result<(Vec<Item>, usize)> {
+/// What is learned from questions.
+struct Spans {
+    /// Windows with their spans.
+    items: Vec<Item>,
+    /// Windows without the answer that are not learned from.
+    windows_left_out: usize,
+    /// Questions of which no answer is known that stands in the context.
+    unknown: usize,
+}
+
+fn spans(frame: &DataFrame, questions: &Questions, empty: EmptyWindows) -> Result<Spans> {
     let names = table::texts(frame, "example_id")?;
     let contexts = table::texts(frame, "context")?;
     let (golds, starts) = (table::text_lists(frame, "golds")?, table::count_lists(frame, "starts")?);
-    let mut items = Vec::new();
-    let mut left_out = 0;
+    let mut spans = Spans { items: Vec::new(), windows_left_out: 0, unknown: 0 };
     for (index, question) in questions.examples.iter().enumerate() {
-        let answer = match (golds[index].first(), starts[index].first()) {
+        let answer = match (golds[index].first().map(String::as_str), starts[index].first()) {
+            (Some(""), _) => None,
             (Some(text), Some(&start)) => {
                 let start = usize::try_from(start).unwrap_or(usize::MAX);
                 let length = text.chars().count();
@@ -306,19 +316,22 @@ fn spans(frame: &DataFrame, questions: &Questions, empty: EmptyWindows) -> Resul
                 }
                 Some(start..start + length)
             }
-            _ => None,
+            (None, _) | (_, None) => {
+                spans.unknown += 1;
+                continue;
+            }
         };
-        let spans = question.spans(answer.as_ref());
-        let chosen = empty.chosen(names[index], &spans);
-        for ((sequence, (first, last)), chosen) in question.sequences.clone().zip(spans).zip(chosen) {
+        let places = question.spans(answer.as_ref());
+        let chosen = empty.chosen(names[index], &places);
+        for ((sequence, (first, last)), chosen) in question.sequences.clone().zip(places).zip(chosen) {
             if chosen {
-                items.push(Item { sequences: sequence..sequence + 1, gold: Gold::Span([small(first), small(last)]) });
+                spans.items.push(Item { sequences: sequence..sequence + 1, gold: Gold::Span([small(first), small(last)]) });
             } else {
-                left_out += 1;
+                spans.windows_left_out += 1;
             }
         }
     }
-    Ok((items, left_out))
+    Ok(spans)
 }
 
 #[cfg(test)]

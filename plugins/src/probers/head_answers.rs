@@ -10,7 +10,7 @@ use crate::nn::answers::span_answers::answers;
 use crate::nn::answers::tag_answers::{TagAnswer, tag};
 use crate::nn::head::Head;
 use crate::nn::inputs::model_inputs::ModelInputs;
-use crate::nn::inputs::settings::InputSettings;
+use crate::nn::inputs::settings::{InputSettings, LabelScheme};
 
 /// The examples that a head is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub(crate) fn predictions(encoder: &dyn Encoder, head: &Head, asked: &Asked<'_>,
     let ask = |places: Places<'_>| SequenceLogits::of(encoder, head, asked.inputs.tokens(), places, phase, cx);
     let mut notes = Vec::new();
     let frame = match asked.inputs {
-        ModelInputs::Sentences(sentences) => with_pieces(examples, tag(encoder, head, sentences, asked.settings, phase, cx)?)?,
+        ModelInputs::Sentences(sentences) => with_pieces(examples, tag(encoder, head, sentences, asked.settings, phase, cx)?, asked.settings.label_scheme)?,
         ModelInputs::Texts(texts) if examples.problem == Problem::Regression => {
             let logits = ask(Places::All)?;
             let mut table = ScoredPredictions::new(examples);
@@ -83,17 +83,23 @@ pub(crate) fn predictions(encoder: &dyn Encoder, head: &Head, asked: &Asked<'_>,
     Ok((frame, notes))
 }
 
-/// The table of tags, with the columns `pieces` and `piece_predictions` behind those of the schema.
-fn with_pieces(examples: &Examples, answers: Vec<TagAnswer>) -> Result<DataFrame> {
+/// The table of tags, with the columns `pieces` and `piece_predictions` behind those of the schema, and `piece_golds` where every piece has a label.
+fn with_pieces(examples: &Examples, answers: Vec<TagAnswer>, scheme: LabelScheme) -> Result<DataFrame> {
     let mut table = TaggedPredictions::new(examples);
-    let (mut pieces, mut labels) = (Vec::new(), Vec::new());
-    for answer in answers {
+    let (mut pieces, mut labels, mut golds) = (Vec::new(), Vec::new(), Vec::new());
+    for (answer, tags) in answers.into_iter().zip(table::text_lists(&examples.examples, "tags")?) {
+        // Of a sentence without tags nothing is known of its pieces either.
+        let kinds = answer.piece_kinds.iter().filter(|_| !tags.is_empty());
+        golds.push(kinds.filter_map(|kind| scheme.token_label(*kind, &tags).map(str::to_owned)).collect::<Vec<_>>());
         table.push(answer.tags, answer.scores);
         pieces.push(answer.pieces);
         labels.push(answer.piece_labels);
     }
-    let columns = [table::texts_column("pieces", &pieces), table::texts_column("piece_predictions", &labels)];
-    Ok(table.finish()?.hstack(&columns.map(IntoColumn::into_column))?)
+    let mut columns = vec![table::texts_column("pieces", &pieces), table::texts_column("piece_predictions", &labels)];
+    if scheme == LabelScheme::Biobert {
+        columns.push(table::texts_column("piece_golds", &golds));
+    }
+    Ok(table.finish()?.hstack(&columns.into_iter().map(IntoColumn::into_column).collect::<Vec<_>>())?)
 }
 
 /// Which label of the head each label of the task is.

@@ -40,7 +40,7 @@ read in the window where it has most context, the logits of a text are averaged 
 context. Of equal logits the first label wins. Labels of head and task must be the same; their order may differ.
 
 Words for which the vocabulary has no piece are tagged `O` with probability 0. Token classification has two more columns: `pieces`, each token of a sentence once, and
-`piece_predictions`, its label.
+`piece_predictions`, its label. A head of `label_scheme: biobert` has a third, `piece_golds`, the right label of each, from which `token-f1` computes BioBERT's own score.
 
 A span has its first piece no later than its last and at most `max_answer_length` pieces; of equal texts the best is kept; the probabilities are a softmax over the
 `n_best` answers of the question. That there is no answer is said only by a head that has learned from such questions.
@@ -116,9 +116,10 @@ pub(crate) fn check_labels(head: &TaskHeadInfo, task: &[String], scheme: LabelSc
     if !matches!(head.problem, Problem::TokenClassification | Problem::SequenceClassification | Problem::MultiLabel) {
         return Ok(());
     }
-    let of_head: BTreeSet<&str> = head.labels.iter().map(String::as_str).filter(|label| !scheme.is_own(label)).collect();
-    let of_task: BTreeSet<&str> = task.iter().map(String::as_str).collect();
-    let unknown: Vec<&str> = of_head.symmetric_difference(&of_task).copied().collect();
+    // Whoever asks a head for its own labels lists the scheme's too.
+    let of_words = |labels: &[String]| -> BTreeSet<String> { labels.iter().filter(|label| !scheme.is_own(label)).cloned().collect() };
+    let (of_head, of_task) = (of_words(&head.labels), of_words(task));
+    let unknown: Vec<&str> = of_head.symmetric_difference(&of_task).map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -151,6 +152,8 @@ mod tests {
         assert!(check_labels(&head(&["O", "B", "I"]), &task(&["B", "I", "O"]), LabelScheme::Words).is_ok());
         let seven = head(&["[PAD]", "B", "I", "O", "X", "[CLS]", "[SEP]"]);
         assert!(check_labels(&seven, &task(&["B", "I", "O"]), LabelScheme::Biobert).is_ok());
+        assert!(check_labels(&seven, &seven.labels, LabelScheme::Biobert).is_ok(), "asked for what it has");
+        assert!(check_labels(&seven, &task(&["B", "I", "O"]), LabelScheme::Words).is_err());
         let error = check_labels(&head(&["B", "O"]), &task(&["B", "I", "O"]), LabelScheme::Words).unwrap_err().to_string();
         assert_eq!(error, "the head of the checkpoint and the task differ in the labels `I`: the head has `B`, `O`; the task has `B`, `I`, `O`");
     }

@@ -5,18 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFiles, Origin, Problem, Registration, Result, Task, schema_of};
+use lmprobe_scorers::label_cells::HALLMARKS_OF_CANCER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data_file::{DataFile, Row};
+use super::label_flags;
 use super::labelled_text::{self, LabelledText};
 use super::splits::{Found, Notes, Place, SplitPaths};
 
 inventory::submit! {
     Registration {
         id: "classification",
-        version: 1,
+        version: 2,
         build: Build::Task(&build),
         summary: "texts with labels from any CSV, TSV or JSON Lines file; the Hallmarks of Cancer as released",
         manual: MANUAL,
@@ -34,7 +36,9 @@ Asks for the label of a text or a pair of texts; with `multi_label: true` for al
 ## How
 * Files are CSV, TSV (a quote is text) with a header, or JSON Lines. Columns are found by name: `text` or `sentence`, `text_pair`, `label`
   or `labels`, `id` or `index`; `columns` names others, and with `cluster` a column that says what belongs together.
-* Several labels stand in one cell, separated by `separator`, or in an array of JSON Lines.
+* Several labels stand in one cell, separated by `separator`, or in an array of JSON Lines, where none may come twice.
+* With `multi_label: true` these are flags if every row has as many, two at least, and all are 0 or 1, as `[0, 0, 1]` of LinkBERT. `labels` says
+  what they stand for; ten flags without `labels` are the hallmarks of cancer in LinkBERT's order, and a note says so.
 * The labels are those of all splits in byte order, unless `labels` lists them. Labels that are numbers and leave one out are an error:
   most likely a class has no example, and `labels` must declare it.
 * `format: hoc` reads the Hallmarks of Cancer: `labels` as `0_0,1_1,...,9_0`, `sentence`, `index` as `PMID_s0`. The sentences of an
@@ -78,7 +82,7 @@ struct ClassificationParams {
     #[serde(default = "comma")]
     #[schemars(length(min = 1))]
     separator: String,
-    /// The labels, in the order of a model's outputs.
+    /// The labels, in the order of a model's outputs, and of the flags if the files hold flags.
     #[serde(default)]
     labels: Vec<String>,
     /// The label that says that nothing is there.
@@ -130,6 +134,7 @@ fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
     if params.format == Format::Hoc && !params.labels.is_empty() {
         return Err(Error::Config("`labels` are fixed with `format: hoc`; leave them out".to_owned()));
     }
+    labelled_text::check_declared(&params.labels)?;
     let paths = SplitPaths::new(params.train.clone(), params.dev.clone(), params.test.clone()).not_empty()?;
     Ok(Arc::new(Classification { paths, params }))
 }
@@ -141,38 +146,31 @@ struct Classification {
     params: ClassificationParams,
 }
 
-/// The hallmarks in the order of the flags of the released files.
-const HALLMARKS: [&str; 10] = [
-    "activating invasion and metastasis",
-    "avoiding immune destruction",
-    "cellular energetics",
-    "enabling replicative immortality",
-    "evading growth suppressors",
-    "genomic instability and mutation",
-    "inducing angiogenesis",
-    "resisting cell death",
-    "sustaining proliferative signaling",
-    "tumor promoting inflammation",
-];
-
 impl Task for Classification {
     fn problem(&self) -> Problem {
         if self.params.multi_label || self.params.format == Format::Hoc { Problem::MultiLabel } else { Problem::SequenceClassification }
     }
 
+    fn has_training_split(&self) -> bool {
+        !self.paths.train.is_empty()
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
+        let mut notes = Notes::default();
+        // What flags stand for, of which some may be raised nowhere.
+        let mut flags: Option<Vec<String>> = None;
         let splits = self.paths.read(cx, |path| match self.params.format {
-            Format::Columns => self.rows(path),
+            Format::Columns => self.rows(path, &mut flags, &mut notes),
             Format::Hoc => abstracts(path),
         })?;
         let labels = match self.params.format {
-            Format::Columns => labelled_text::labels(&self.params.labels, &splits)?,
-            Format::Hoc => HALLMARKS.map(str::to_owned).to_vec(),
+            Format::Columns => labelled_text::labels(flags.as_ref().unwrap_or(&self.params.labels), &splits)?,
+            Format::Hoc => HALLMARKS_OF_CANCER.map(str::to_owned).to_vec(),
         };
         if let Some(negative) = self.params.negative.as_ref().filter(|negative| !labels.contains(negative)) {
             return Err(Error::Config(format!("`negative` is `{negative}`; the labels are {}", super::template::listed(&labels))));
         }
-        let mut examples = labelled_text::examples(self.problem(), &splits, labels, Notes::default())?;
+        let mut examples = labelled_text::examples(self.problem(), &splits, labels, notes)?;
         examples.negative.clone_from(&self.params.negative);
         Ok(examples)
     }
@@ -184,7 +182,8 @@ impl Task for Classification {
 }
 
 impl Classification {
-    fn rows(&self, path: &Path) -> Result<Vec<Found<LabelledText>>> {
+    /// The texts of a file; `flags` becomes what its flags stand for, if it has any.
+    fn rows(&self, path: &Path, flags: &mut Option<Vec<String>>, notes: &mut Notes) -> Result<Vec<Found<LabelledText>>> {
         let file = DataFile::read_verbatim(path)?;
         let columns = &self.params.columns;
         let text = file.choose(columns.text.as_deref(), &["text", "sentence"], "text")?;
@@ -192,43 +191,56 @@ impl Classification {
         let label = file.choose(columns.label.as_deref(), &["label", "labels"], "label")?;
         let id = file.choose_if_there(columns.id.as_deref(), &["id", "index"], "id")?;
         let cluster = file.choose_if_there(columns.cluster.as_deref(), &[], "cluster")?;
-        let found = file.rows.iter().map(|row| {
-            let golds = self.golds(&file, row, label)?;
-            if golds.len() != 1 && self.problem() == Problem::SequenceClassification {
-                return Err(file.error(row, format!("{} labels, expected one; say `multi_label: true` if a text can have several or none", golds.len())));
-            }
+        let cells = file.rows.iter().map(|row| self.items(&file, row, label)).collect::<Result<Vec<_>>>()?;
+        let names = if self.params.multi_label { label_flags::names(&file, label, &cells, &self.params.labels, notes)? } else { None };
+        let found = file.rows.iter().zip(cells).map(|(row, items)| {
+            let golds = match &names {
+                Some(names) => label_flags::raised(names, &items),
+                None => self.golds(&file, row, label, items)?,
+            };
             Ok(Found {
-                id: id.map(|id| row.filled(&file, id)).transpose()?,
-                cluster: cluster.map(|cluster| row.filled(&file, cluster)).transpose()?,
+                id: row.optional(&file, id)?,
+                cluster: row.optional(&file, cluster)?,
                 place: Place::line(path, row.line),
-                content: LabelledText { text: row.filled(&file, text)?, text_pair: pair.map(|pair| row.filled(&file, pair)).transpose()?, golds },
+                content: LabelledText { text: row.filled(&file, text)?, text_pair: row.optional(&file, pair)?, golds },
             })
         });
-        found.collect()
+        let found = found.collect();
+        *flags = names.or_else(|| flags.take());
+        found
     }
 
-    fn golds(&self, file: &DataFile, row: &Row, column: &str) -> Result<Vec<String>> {
-        let mut golds: Vec<String> = Vec::new();
-        let mut add = |label: &str| {
-            if !golds.iter().any(|gold| gold == label) {
-                golds.push(label.to_owned());
-            }
-        };
+    /// What stands in the cell of the labels, item by item.
+    fn items(&self, file: &DataFile, row: &Row, column: &str) -> Result<Vec<String>> {
         match row.cells.get(column) {
             Some(Value::Array(labels)) => {
-                for label in labels {
-                    match label {
-                        Value::String(label) if !label.trim().is_empty() => add(label.trim()),
-                        Value::Number(label) => add(&label.to_string()),
-                        other => return Err(file.error(row, format!("a label is {other}, expected a text"))),
-                    }
-                }
+                let item = |label: &Value| match label {
+                    Value::String(label) if !label.trim().is_empty() => Ok(label.trim().to_owned()),
+                    Value::Number(label) => Ok(label.to_string()),
+                    other => Err(file.error(row, format!("a label is {other}, expected a text"))),
+                };
+                labels.iter().map(item).collect()
             }
             _ if self.params.multi_label => {
                 let cell = row.text(file, column)?;
-                cell.split(&self.params.separator).map(str::trim).filter(|label| !label.is_empty()).for_each(add);
+                Ok(cell.split(&self.params.separator).map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect())
             }
-            _ => add(row.filled(file, column)?.trim()),
+            _ => Ok(vec![row.filled(file, column)?.trim().to_owned()]),
+        }
+    }
+
+    /// The labels of a row, of which an array must not name one twice.
+    fn golds(&self, file: &DataFile, row: &Row, column: &str, items: Vec<String>) -> Result<Vec<String>> {
+        if items.len() != 1 && self.problem() == Problem::SequenceClassification {
+            return Err(file.error(row, format!("{} labels, expected one; say `multi_label: true` if a text can have several or none", items.len())));
+        }
+        let mut golds: Vec<String> = Vec::new();
+        for item in items {
+            if !golds.contains(&item) {
+                golds.push(item);
+            } else if matches!(row.cells.get(column), Some(Value::Array(_))) {
+                return Err(file.error(row, format!("the label `{item}` comes twice; flags are 0 or 1, and as many in every row")));
+            }
         }
         Ok(golds)
     }
@@ -259,7 +271,7 @@ fn abstracts(path: &Path) -> Result<Vec<Found<LabelledText>>> {
             text.push_str(&sentence);
         }
         let golds = &mut found[place].content.golds;
-        golds.extend(marks.into_iter().map(|mark| HALLMARKS[mark].to_owned()));
+        golds.extend(marks.into_iter().map(|mark| HALLMARKS_OF_CANCER[mark].to_owned()));
         golds.sort();
         golds.dedup();
     }
@@ -269,8 +281,8 @@ fn abstracts(path: &Path) -> Result<Vec<Found<LabelledText>>> {
 /// The numbers of the hallmarks that `0_0,1_1,...,9_0` says are there.
 fn hallmarks(text: &str) -> Result<Vec<usize>, String> {
     let flags: Vec<&str> = text.trim().split(',').collect();
-    if flags.len() != HALLMARKS.len() {
-        return Err(format!("`labels` holds {} flags, expected {}, `0_0,1_1,...,9_0`", flags.len(), HALLMARKS.len()));
+    if flags.len() != HALLMARKS_OF_CANCER.len() {
+        return Err(format!("`labels` holds {} flags, expected {}, `0_0,1_1,...,9_0`", flags.len(), HALLMARKS_OF_CANCER.len()));
     }
     let mut there = Vec::new();
     for (number, flag) in flags.into_iter().enumerate() {
@@ -321,6 +333,45 @@ mod tests {
         assert_eq!(with(false).unwrap_err(), "a.jsonl:1: 2 labels, expected one; say `multi_label: true` if a text can have several or none");
     }
 
+    #[test]
+    fn flags_of_linkbert_are_the_labels_in_their_order() {
+        let three = "{\"id\": \"a\", \"sentence\": \"s\", \"label\": [0, 0, 1]}\n{\"id\": \"b\", \"sentence\": \"t\", \"label\": [1, 0, 1]}\n{\"id\": \"c\", \"sentence\": \"u\", \"label\": [0, 0, 0]}\n";
+        let with = |labels: Value| call("classification", &[("a.json", three.as_bytes())], &json!({"test": "a.json", "multi_label": true, "labels": labels}));
+        let examples = with(json!(["x", "y", "z"])).unwrap();
+        assert_eq!(golds(&examples), [vec!["z"], vec!["x", "z"], vec![]]);
+        assert_eq!((examples.labels, examples.notes), (["x", "y", "z"].map(str::to_owned).to_vec(), Vec::<String>::new()));
+        assert_eq!(with(json!([])).unwrap_err(), "a.json:1: `label` holds 3 flags, 0 or 1; say with `labels` what they stand for, in their order");
+        assert_eq!(with(json!(["x", "y"])).unwrap_err(), "a.json:1: `label` holds 3 flags, 0 or 1, but `labels` names 2");
+        let one = call("classification", &[("a.json", three.as_bytes())], &json!({"test": "a.json"})).unwrap_err();
+        assert_eq!(one, "a.json:1: 3 labels, expected one; say `multi_label: true` if a text can have several or none");
+        let cells =
+            call("classification", &[("a.tsv", b"text\tlabel\na\t0,1\nb\t1,1\n")], &json!({"test": "a.tsv", "multi_label": true, "labels": ["x", "y"]}));
+        assert_eq!(golds(&cells.unwrap()), [vec!["y"], vec!["x", "y"]]);
+    }
+
+    #[test]
+    fn ten_flags_are_the_hallmarks_and_all_of_them_are_labels() {
+        let ten = "{\"sentence\": \"s\", \"label\": [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]}\n";
+        let examples = call("classification", &[("a.json", ten.as_bytes())], &json!({"test": "a.json", "multi_label": true})).unwrap();
+        assert_eq!((golds(&examples), examples.labels.len()), (vec![vec!["inducing angiogenesis".to_owned()]], 10));
+        assert_eq!(examples.notes, ["a.json: `label` holds ten flags, which were read as the hallmarks of cancer; with `labels` they are others"]);
+    }
+
+    #[test]
+    fn an_array_that_is_no_flags_names_no_label_twice() {
+        let message = |rows: &str| call("classification", &[("a.jsonl", rows.as_bytes())], &json!({"test": "a.jsonl", "multi_label": true})).unwrap_err();
+        let uneven = "{\"text\": \"a\", \"label\": [1, 0]}\n{\"text\": \"b\", \"label\": [0, 0, 1]}\n";
+        assert_eq!(message(uneven), "a.jsonl:2: the label `0` comes twice; flags are 0 or 1, and as many in every row");
+        let missing = "{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"text_pair\": \"c\", \"label\": \"x\"}\n";
+        assert_eq!(message(missing), "a.jsonl:1: there is no `text_pair`, which other rows have; the row has `text`, `label`");
+    }
+
+    #[test]
+    fn a_label_is_declared_once() {
+        let message = call("classification", &[("a.tsv", b"text\tlabel\na\tx\n")], &json!({"test": "a.tsv", "labels": ["x", "x", "y"]})).unwrap_err();
+        assert_eq!(message, "`labels` names `x` twice; every label stands there once");
+    }
+
     const HOC: &str = "labels\tsentence\tindex\n0_0,1_0,2_0,3_0,4_0,5_0,6_1,7_0,8_0,9_0\tVessels grow .\t7_s0\n0_1,1_0,2_0,3_0,4_0,5_0,6_0,7_0,8_0,9_0\tOther .\t8_s0\n0_0,1_0,2_0,3_0,4_0,5_0,6_1,7_1,8_0,9_0\tCells live .\t7_s1\n";
 
     #[test]
@@ -338,6 +389,7 @@ mod tests {
         assert_eq!(plain(b"text\tlabel\na\t0\nb\t2\n"), "a.tsv:2: the labels are `0`, `2`, but `1` never occurs; declare all with `labels`");
         assert_eq!(plain(b"text\tlabel\na\t\n"), "a.tsv:2: `label` is empty");
         assert_eq!(plain(b"text\tlabel\na\n"), "a.tsv:2: 1 cells, expected 2 as in the header (`text`, `label`)");
+        assert_eq!(plain(b"text\tlabel\na\tx\n\t\n"), "a.tsv:3: `label` is empty");
         assert_eq!(plain(b""), "a.tsv: the file is empty");
         assert_eq!(plain(b"text\tlabel\n\xffa\tb\n"), "a.tsv:2: byte 0xff is not UTF-8; save the file as UTF-8");
         assert_eq!(message(b"text\tlabel\na\tb\n", json!({"test": "a.tsv", "labels": ["c"]})), "a.tsv:2: unknown label `b`; the labels are `c`");

@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use super::template::listed;
 use super::text_file::{self, json_kind};
+use super::{csv_quotes, strict_json};
 
 /// A file of rows with named cells, at least one.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     pub(crate) path: PathBuf,
-    /// The header of a table, or the keys of the first JSON object.
+    /// The header of a table, or the keys of all JSON objects in the order in which they come.
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Row>,
     /// Whether a cell can hold a list itself, as JSON does.
@@ -27,6 +28,9 @@ pub(crate) struct Row {
     pub(crate) cells: Map<String, Value>,
 }
 
+/// What the names of a table's columns are, by its first line and its cells: these names, or, without any, the line's own.
+type Layout<'a> = &'a dyn Fn(usize, &[&str]) -> Result<Option<&'a [&'a str]>>;
+
 impl DataFile {
     /// Reads a file by its ending: `csv` (RFC 4180), `tsv` (the same with tabs), or `jsonl`, `ndjson`, `json` (one object a line).
     ///
@@ -34,8 +38,8 @@ impl DataFile {
     /// If the file cannot be read, is not UTF-8, has no row, or a row does not fit its format; the error names the line.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         Self::filled(path, |text| match text_file::ending(path).as_str() {
-            "csv" => delimited(path, text, b',', None),
-            "tsv" => delimited(path, text, b'\t', None),
+            "csv" => delimited(path, text, b',', &|_, _| Ok(None)),
+            "tsv" => delimited(path, text, b'\t', &|_, _| Ok(None)),
             "jsonl" | "ndjson" | "json" => json_lines(path, text),
             _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `csv`, `tsv` or `jsonl`")),
         })
@@ -46,7 +50,7 @@ impl DataFile {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn read_verbatim(path: &Path) -> Result<Self> {
-        if text_file::ending(path) == "tsv" { Self::filled(path, |text| tabbed(path, text, None)) } else { Self::read(path) }
+        if text_file::ending(path) == "tsv" { Self::filled(path, |text| tabbed(path, text, &|_, _| Ok(None))) } else { Self::read(path) }
     }
 
     /// Reads a `csv` or a verbatim `tsv` that has no header.
@@ -54,9 +58,17 @@ impl DataFile {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn read_bare(path: &Path, columns: &[&str]) -> Result<Self> {
+        Self::read_table(path, &|_, _| Ok(Some(columns)))
+    }
+
+    /// Reads a `csv` or a verbatim `tsv` whose first line may be a header, as `layout` says.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and those of `layout`.
+    pub(crate) fn read_table(path: &Path, layout: Layout<'_>) -> Result<Self> {
         Self::filled(path, |text| match text_file::ending(path).as_str() {
-            "csv" => delimited(path, text, b',', Some(columns)),
-            "tsv" => tabbed(path, text, Some(columns)),
+            "csv" => delimited(path, text, b',', layout),
+            "tsv" => tabbed(path, text, layout),
             _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `csv` or `tsv`")),
         })
     }
@@ -95,12 +107,14 @@ impl DataFile {
         }
     }
 
-    /// The first of these names that is a column.
+    /// The first of these names that is a column of every row; else the first that is one of some rows, so that the others are errors.
     ///
     /// # Errors
     /// If none is; `what` says what it would hold.
     pub(crate) fn column<'a>(&self, names: &[&'a str], what: &str) -> Result<&'a str> {
-        names.iter().copied().find(|&name| self.columns.iter().any(|column| column == name)).ok_or_else(|| {
+        let everywhere = |&name: &&str| self.columns.iter().any(|column| column == name) && self.rows.iter().all(|row| row.cells.contains_key(name));
+        let somewhere = |&name: &&str| self.columns.iter().any(|column| column == name);
+        names.iter().copied().find(everywhere).or_else(|| names.iter().copied().find(somewhere)).ok_or_else(|| {
             let kind = if self.has_lists { "keys" } else { "columns" };
             let message = format!("no column for the {what}: looked for {}; the {kind} are {}", listed(names), listed(&self.columns));
             Error::data(&self.path, 1, message)
@@ -138,77 +152,93 @@ impl Row {
         }
         Ok(text)
     }
+
+    /// The text of a cell of a column that a file need not have; none without the column.
+    ///
+    /// # Errors
+    /// If the cell is missing, while other rows have it, or is blank or no text.
+    pub(crate) fn optional(&self, file: &DataFile, column: Option<&str>) -> Result<Option<String>> {
+        let Some(column) = column else { return Ok(None) };
+        if !self.cells.contains_key(column) {
+            let own = listed(&self.cells.keys().collect::<Vec<_>>());
+            return Err(file.error(self, format!("there is no `{column}`, which other rows have; the row has {own}")));
+        }
+        self.filled(file, column).map(Some)
+    }
 }
 
-fn delimited(path: &Path, text: &str, delimiter: u8, header: Option<&[&str]>) -> Result<(Vec<String>, Vec<Row>)> {
+fn delimited(path: &Path, text: &str, delimiter: u8, layout: Layout<'_>) -> Result<(Vec<String>, Vec<Row>)> {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let bare = header.is_some();
-    let mut columns = owned(header);
-    let mut rows = Vec::new();
+    let mut table = Table::new(path, layout, "; quote a cell that holds the separator");
     let mut record = csv::StringRecord::new();
     loop {
         let (start, line) = place(reader.position());
         if !reader.read_record(&mut record).map_err(|error| Error::data(path, line, error.to_string()))? {
-            // Without a row, names that stand nowhere in the file are no header of it.
-            return Ok((if bare && rows.is_empty() { Vec::new() } else { columns }, rows));
+            return Ok((table.columns, table.rows));
         }
         let (end, _) = place(reader.position());
         let raw = &text[start..end];
+        csv_quotes::check(raw, delimiter).map_err(|(below, message)| Error::data(path, line + below, message))?;
         // The reader skips blank lines only after it has said where the record begins.
         let line = line + raw.bytes().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|&byte| byte == b'\n').count();
-        // The reader takes a quote that is never closed as closed by the end of the file: rows would be lost in silence.
-        if end == text.len() && raw.matches('"').count() % 2 == 1 && record.iter().next_back().is_some_and(|cell| cell.contains('\n')) {
-            return Err(Error::data(path, line, "a quote opens in this row and is never closed"));
-        }
-        if columns.is_empty() {
-            columns = header_of(path, line, record.iter())?;
-            continue;
-        }
-        if record.len() != columns.len() {
-            return Err(misfit(path, line, record.len(), &columns, bare, "; quote a cell that holds the separator"));
-        }
-        let cells = columns.iter().cloned().zip(record.iter().map(|cell| Value::String(cell.to_owned()))).collect();
-        rows.push(Row { line, cells });
+        table.add(line, &record.iter().collect::<Vec<_>>())?;
     }
 }
 
 /// Rows of a table whose cells stand between tabs and are text as they are.
-fn tabbed(path: &Path, text: &str, header: Option<&[&str]>) -> Result<(Vec<String>, Vec<Row>)> {
-    let bare = header.is_some();
-    let mut columns = owned(header);
-    let mut rows = Vec::new();
-    for (line, text) in text_file::lines(text).filter(|(_, text)| !text.trim().is_empty()) {
-        if columns.is_empty() {
-            columns = header_of(path, line, text.split('\t'))?;
-            continue;
-        }
-        let n = text.split('\t').count();
-        if n != columns.len() {
-            return Err(misfit(path, line, n, &columns, bare, ""));
-        }
-        let cells = columns.iter().cloned().zip(text.split('\t').map(|cell| Value::String(cell.to_owned()))).collect();
-        rows.push(Row { line, cells });
+fn tabbed(path: &Path, text: &str, layout: Layout<'_>) -> Result<(Vec<String>, Vec<Row>)> {
+    let mut table = Table::new(path, layout, "");
+    for (line, text) in text_file::lines(text).filter(|(_, text)| !text_file::is_blank(text)) {
+        text_file::one_line(path, line, text)?;
+        table.add(line, &text.split('\t').collect::<Vec<_>>())?;
     }
-    Ok((if bare && rows.is_empty() { Vec::new() } else { columns }, rows))
+    Ok((table.columns, table.rows))
 }
 
-fn owned(header: Option<&[&str]>) -> Vec<String> {
-    header.unwrap_or_default().iter().map(|&name| name.to_owned()).collect()
+/// A table that is being read.
+struct Table<'p, 'l> {
+    path: &'p Path,
+    layout: Layout<'l>,
+    /// What else to do about a row with the wrong number of cells.
+    remedy: &'static str,
+    /// Whether the names of the columns do not stand in the file.
+    bare: bool,
+    columns: Vec<String>,
+    rows: Vec<Row>,
+}
+
+impl<'p, 'l> Table<'p, 'l> {
+    fn new(path: &'p Path, layout: Layout<'l>, remedy: &'static str) -> Self {
+        Self { path, layout, remedy, bare: false, columns: Vec::new(), rows: Vec::new() }
+    }
+
+    fn add(&mut self, line: usize, cells: &[&str]) -> Result<()> {
+        if self.columns.is_empty() {
+            let Some(names) = (self.layout)(line, cells)? else {
+                self.columns = header_of(self.path, line, cells)?;
+                return Ok(());
+            };
+            self.bare = true;
+            self.columns = names.iter().map(|&name| name.to_owned()).collect();
+        }
+        if cells.len() != self.columns.len() {
+            let from = if self.bare { "" } else { " as in the header" };
+            let message = format!("{} cells, expected {}{from} ({}){}", cells.len(), self.columns.len(), listed(&self.columns), self.remedy);
+            return Err(Error::data(self.path, line, message));
+        }
+        let cells = self.columns.iter().cloned().zip(cells.iter().map(|&cell| Value::from(cell))).collect();
+        self.rows.push(Row { line, cells });
+        Ok(())
+    }
 }
 
 /// The names of a header.
-fn header_of<'a>(path: &Path, line: usize, cells: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
-    let columns: Vec<String> = cells.map(|name| name.trim().to_owned()).collect();
+fn header_of(path: &Path, line: usize, cells: &[&str]) -> Result<Vec<String>> {
+    let columns: Vec<String> = cells.iter().map(|name| name.trim().to_owned()).collect();
     match columns.iter().enumerate().find_map(|(i, name)| columns[..i].contains(name).then_some(name)) {
         Some(twice) => Err(Error::data(path, line, format!("the column `{twice}` comes twice in the header"))),
         None => Ok(columns),
     }
-}
-
-/// An error about a row with another number of cells than there are columns.
-fn misfit(path: &Path, line: usize, n: usize, columns: &[String], bare: bool, remedy: &str) -> Error {
-    let from = if bare { "" } else { " as in the header" };
-    Error::data(path, line, format!("{n} cells, expected {}{from} ({}){remedy}", columns.len(), listed(columns)))
 }
 
 /// Byte and line of a position.
@@ -218,16 +248,22 @@ fn place(position: &csv::Position) -> (usize, usize) {
 }
 
 fn json_lines(path: &Path, text: &str) -> Result<(Vec<String>, Vec<Row>)> {
+    let mut columns: Vec<String> = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
     for (line, text) in text_file::lines(text).filter(|(_, text)| !text.trim().is_empty()) {
-        let cells = match serde_json::from_str(text) {
+        let cells = match strict_json::parse(text, "one JSON object a line") {
             Ok(Value::Object(cells)) => cells,
             Ok(other) => return Err(Error::data(path, line, format!("expected one JSON object a line, found {}", json_kind(&other)))),
-            Err(error) => return Err(Error::data(path, line, format!("expected one JSON object a line: {error}"))),
+            Err(defect) => return Err(Error::data(path, line, defect.message)),
         };
+        for key in cells.keys() {
+            if !columns.contains(key) {
+                columns.push(key.clone());
+            }
+        }
         rows.push(Row { line, cells });
     }
-    Ok((rows.first().map(|row| row.cells.keys().cloned().collect()).unwrap_or_default(), rows))
+    Ok((columns, rows))
 }
 
 #[cfg(test)]
@@ -258,6 +294,38 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_inside_a_cell_opens_nothing() {
+        let file = read("x.csv", "text,label\n5\" cut,a\n6\" burn,b\n").unwrap();
+        let of = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+        assert_eq!(cells(&file), [(2, of("5\" cut", "a")), (3, of("6\" burn", "b"))]);
+    }
+
+    #[test]
+    fn a_row_of_blank_cells_is_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tsv");
+        std::fs::write(&path, "a\tb\n1\t2\n \t\n  \n").unwrap();
+        let file = DataFile::read_verbatim(&path).unwrap();
+        assert_eq!(file.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 3]); // the fourth line has no cell
+        assert!(file.rows[1].filled(&file, "a").unwrap_err().to_string().ends_with("x.tsv:3: `a` is empty"));
+        std::fs::write(&path, "a\tb\n1\t2\r3\t4\r").unwrap();
+        let message = DataFile::read_verbatim(&path).unwrap_err().to_string();
+        assert!(message.ends_with("x.tsv:2: a carriage return stands inside the line; save the file with lines that end in LF or CRLF"), "{message}");
+    }
+
+    #[test]
+    fn a_column_of_later_rows_is_a_column_and_rows_without_it_are_errors() {
+        let file = read("x.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\", \"id\": \"7\"}\n{\"sentence\": \"c\", \"text\": \"d\"}\n").unwrap();
+        assert_eq!(file.columns, ["text", "id", "sentence"]);
+        assert_eq!(file.column(&["sentence", "text"], "text").unwrap(), "text"); // every row has it
+        let id = file.choose_if_there(None, &["id", "index"], "id").unwrap();
+        assert_eq!(file.rows[1].optional(&file, id).unwrap().as_deref(), Some("7"));
+        let message = file.rows[0].optional(&file, id).unwrap_err().to_string();
+        assert!(message.ends_with("x.jsonl:1: there is no `id`, which other rows have; the row has `text`"), "{message}");
+        assert_eq!(file.rows[0].optional(&file, None).unwrap(), None);
+    }
+
+    #[test]
     fn marks_of_other_systems_do_not_change_what_is_read() {
         let plain = read("x.tsv", "a\tb\n1\t2\n\n3\t4\n").unwrap();
         let other = read("x.tsv", "\u{feff}a\tb\r\n1\t2\r\n\r\n3\t4").unwrap();
@@ -272,6 +340,13 @@ mod tests {
         assert_eq!(message("x.csv", "a,b\n"), "x.csv: the file has a header but no row");
         assert_eq!(message("x.csv", "a,b\n1,2\n1,2,3\n"), "x.csv:3: 3 cells, expected 2 as in the header (`a`, `b`); quote a cell that holds the separator");
         assert_eq!(message("x.csv", "a,b\n1,\"2\n3,4\n"), "x.csv:2: a quote opens in this row and is never closed");
+        assert_eq!(message("x.csv", "a,b\n5\" cut,\"x\nb,y\nc,z\nd,x\n"), "x.csv:2: a quote opens in this row and is never closed");
+        assert_eq!(message("x.csv", "a,b\n1,2\n\n\"3\n4\",\"5\n6,7\n"), "x.csv:5: a quote opens in this row and is never closed");
+        assert_eq!(
+            message("x.csv", "a,b\n5\" cut,\"x\nb,\"y\"\nc,z\n"),
+            "x.csv:2: a quoted cell goes on behind its closing quote; a quote inside a quoted cell is written twice"
+        );
+        assert_eq!(message("x.jsonl", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n"), "x.jsonl:2: the key `a` comes twice");
         assert_eq!(message("x.csv", "a,a\n1,2\n"), "x.csv:1: the column `a` comes twice in the header");
         assert_eq!(message("x.csv", b"a,b\n1,2\nHu\xebt,2\n"), "x.csv:3: byte 0xeb is not UTF-8; save the file as UTF-8");
         assert_eq!(message("x.jsonl", "{\"a\": 1}\n[1]\n"), "x.jsonl:2: expected one JSON object a line, found an array");

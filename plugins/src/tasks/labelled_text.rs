@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use lmprobe_core::{Examples, Problem, Result, table};
+use lmprobe_core::{Error, Examples, Problem, Result, table};
 
 use super::splits::{self, Found, Notes, PerSplit};
 use super::template::listed;
@@ -37,6 +37,17 @@ pub(crate) fn examples(problem: Problem, splits: &PerSplit<Vec<Found<LabelledTex
             table::texts_column("golds", &golds),
         ]
     })
+}
+
+/// Refuses declared labels of which one comes twice.
+///
+/// # Errors
+/// With the first such label.
+pub(crate) fn check_declared(labels: &[String]) -> Result<()> {
+    match labels.iter().enumerate().find_map(|(place, label)| labels[..place].contains(label).then_some(label)) {
+        Some(twice) => Err(Error::Config(format!("`labels` names `{twice}` twice; every label stands there once"))),
+        None => Ok(()),
+    }
 }
 
 /// The labels of a task: the declared ones, or those of all splits in byte order.

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::labelled_text;
 use super::splits::{Found, Notes, PerSplit, SplitPaths};
-use super::tagged_sentences::{self, OUTSIDE, Part, Reading, Sentence, Tag};
+use super::tagged_sentences::{self, Columns, OUTSIDE, Part, Reading, Sentence, Tag};
 
 inventory::submit! {
     Registration {
@@ -31,8 +32,8 @@ Asks for the named entities of sentences: a tag for each word says whether an en
 
 ## How
 * A file has a word and its tag in each line, separated by a tab or blanks, and a blank line behind a sentence. The word stands in the
-  first column and the tag in the last; `word_column` and `tag_column` name others. JSON Lines hold `tokens` and `ner_tags` (or
-  `tags`), texts or numbers; `labels` says what the numbers mean.
+  first column and the tag in the last; `word_column` and `tag_column` name others. JSON Lines, also in a file that ends in `json`, hold `tokens`
+  (or `words`) and `ner_tags` (or `tags`), texts or numbers; `labels` says what the numbers mean, and `columns` names other keys.
 * Tags are `B`, `I` and `O`, with or without a type, `B-protein`. `scheme: auto` looks at the tags of all files: with `E`, `S`, `L` or `U`
   they are `iobes` (also called BIOES and BILOU); with `I` at the beginning of entities, and `B` only between two that touch, they are
   `iob1`; else `iob2`. All are turned into IOB2. An `I` that follows no word of its entity becomes a `B`. What was changed is counted.
@@ -73,6 +74,9 @@ struct NerParams {
     #[serde(default)]
     #[schemars(range(min = 1))]
     tag_column: Option<usize>,
+    /// Keys of JSON Lines with other names than the usual ones.
+    #[serde(default)]
+    columns: Columns,
     /// How the tags of the files mark entities.
     #[serde(default)]
     scheme: Scheme,
@@ -109,6 +113,8 @@ fn yes() -> bool {
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
     let params: NerParams = serde_json::from_value(params)?;
     let paths = SplitPaths::new(params.train.clone(), params.dev.clone(), params.test.clone()).not_empty()?;
+    params.columns.fit(&paths)?;
+    labelled_text::check_declared(&params.labels)?;
     for label in &params.labels {
         Tag::parse(label).map_err(|message| Error::Config(format!("`labels`: {message}")))?;
     }
@@ -127,9 +133,13 @@ impl Task for Ner {
         Problem::TokenClassification
     }
 
+    fn has_training_split(&self) -> bool {
+        !self.paths.train.is_empty()
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
-        let NerParams { word_column, tag_column, labels, split_documents, .. } = &self.params;
-        let reading = Reading { word_column: *word_column, tag_column: *tag_column, documents: *split_documents, labels };
+        let NerParams { word_column, tag_column, columns, labels, split_documents, .. } = &self.params;
+        let reading = Reading { word_column: *word_column, tag_column: *tag_column, columns, documents: *split_documents, labels };
         let mut notes = Notes::default();
         let mut splits = self.paths.read(cx, |path| reading.sentences(path, &mut notes))?;
         let scheme = match self.params.scheme {
@@ -352,17 +362,40 @@ mod tests {
     }
 
     #[test]
+    fn keys_can_be_named_and_a_file_of_lines_may_end_in_json() {
+        let linkbert = "{\"tokens\": [\"a\"], \"ner_tags\": [\"B\"], \"id\": \"0\"}\n{\"tokens\": [\"b\"], \"ner_tags\": [\"O\"], \"id\": \"1\"}\n";
+        let examples = call("ner", &[("train.json", linkbert.as_bytes())], &json!({"test": "train.json"})).unwrap();
+        assert_eq!(
+            (tags(&examples), texts(&examples.examples, "example_id")),
+            (vec![vec!["B".to_owned()], vec!["O".into()]], vec!["0".to_owned(), "1".into()])
+        );
+        let own = "{\"w\": [\"a\"], \"t\": [\"B\"], \"n\": 7, \"paper\": \"x\"}\n";
+        let params = json!({"test": "a.jsonl", "columns": {"words": "w", "tags": "t", "id": "n", "document": "paper"}});
+        let examples = call("ner", &[("a.jsonl", own.as_bytes())], &params).unwrap();
+        assert_eq!((tags(&examples), texts(&examples.examples, "example_id")), (vec![vec!["B".to_owned()]], vec!["7".to_owned()]));
+        assert_eq!((texts(&examples.examples, "cluster"), examples.notes.len()), (vec!["x".to_owned()], 0));
+        let message = call("ner", &[("a.tsv", b"a\tB\n")], &json!({"test": "a.tsv", "columns": {"tags": "t"}})).unwrap_err();
+        assert_eq!(message, "`columns` names keys of JSON Lines, and no file is one; of other files `word_column` and `tag_column` say the columns");
+        let late = "{\"tokens\": [\"a\"], \"tags\": [\"B\"]}\n{\"tokens\": [\"a\"], \"tags\": [\"B\"], \"document_id\": \"x\"}\n";
+        let message = call("ner", &[("a.jsonl", late.as_bytes())], &json!({"test": "a.jsonl"})).unwrap_err();
+        assert_eq!(message, "a.jsonl:1: there is no `document_id`, which other rows have; the row has `tokens`, `tags`");
+    }
+
+    #[test]
     fn every_malformed_line_is_named() {
         let message = |content: &[u8]| call("ner", &[("a.tsv", content)], &json!({"test": "a.tsv"})).unwrap_err();
         assert_eq!(message(b""), "a.tsv: the file is empty");
         assert_eq!(message(b"a\tO\nb\tO\tO\n"), "a.tsv:2: 3 columns, expected 2 as in line 1");
         assert_eq!(message(b"a\n"), "a.tsv:1: one column, expected a word and a tag");
+        let mac = "a.tsv:1: a carriage return stands inside the line; save the file with lines that end in LF or CRLF";
+        assert_eq!(message(b"a\tO\rb\tB\r"), mac);
         assert_eq!(message(b"a\tO\n\tO\n"), "a.tsv:2: the word is empty");
         assert_eq!(message(b"a\tO\n\xe9\tO\n"), "a.tsv:2: byte 0xe9 is not UTF-8; save the file as UTF-8");
         assert_eq!(message(b"a\tX-b\n"), "a.tsv:1: `X-b` is no tag; expected `O`, or `B`, `I`, `E`, `S`, `L` or `U`, alone or with `-TYPE` behind it");
         assert_eq!(message(b"a\tB-\n"), "a.tsv:1: `B-` is no tag; `O` has no type, and a hyphen has one behind it");
         let message = |params: Value| call("ner", &[("a.tsv", b"a\tB\n")], &params).unwrap_err();
         assert_eq!(message(json!({"test": "a.tsv", "labels": ["O", "B-x"]})), "a.tsv:1: unknown tag `B`; the tags are `O`, `B-x`");
+        assert_eq!(message(json!({"test": "a.tsv", "labels": ["O", "B", "B"]})), "`labels` names `B` twice; every label stands there once");
         assert_eq!(message(json!({"test": "a.tsv", "tag_column": 3})), "a.tsv:1: there is no column 3 for the tag; the line has 2");
     }
 

@@ -91,6 +91,7 @@ struct Columns {
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
     let NliParams { train, dev, test, columns, labels } = serde_json::from_value(params)?;
+    labelled_text::check_declared(&labels)?;
     Ok(Arc::new(Nli { paths: SplitPaths::new(train, dev, test).not_empty()?, columns, labels }))
 }
 
@@ -110,9 +111,14 @@ impl Task for Nli {
         Problem::SequenceClassification
     }
 
+    fn has_training_split(&self) -> bool {
+        !self.paths.train.is_empty()
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
         let mut notes = Notes::default();
         let splits = self.paths.read(cx, |path| self.read(path, &mut notes))?;
+        self.paths.refuse_none(&splits, &notes)?;
         let labels = if self.labels.is_empty() { usual_labels(&splits) } else { self.labels.clone() };
         labelled_text::check(&labels, &splits)?;
         labelled_text::examples(self.problem(), &splits, labels, notes)
@@ -141,7 +147,7 @@ impl Nli {
             }
             let premise = row.filled(&file, premise)?;
             found.push(Found {
-                id: id.map(|id| row.filled(&file, id)).transpose()?,
+                id: row.optional(&file, id)?,
                 cluster: Some(premise.clone()),
                 place,
                 content: LabelledText { text: premise, text_pair: Some(row.filled(&file, hypothesis)?), golds: vec![label] },
@@ -209,6 +215,23 @@ mod tests {
             "a.csv:1: no column for the premise: looked for `sentence1`, `premise`; the columns are `a`, `sentence2`, `label`; name yours with `columns: {premise: ...}`"
         );
         assert_eq!(call("nli", &[], &json!({})).unwrap_err(), "neither `train` nor `test` names a file; give at least one of them");
+    }
+
+    #[test]
+    fn a_file_that_gives_no_example_is_named_with_what_was_left_out() {
+        let row = MEDNLI.lines().nth(1).unwrap();
+        let message = call("nli", &[("a.jsonl", row.as_bytes()), ("b.jsonl", row.as_bytes())], &json!({"train": "b.jsonl", "test": "a.jsonl"})).unwrap_err();
+        let left_out = "1 pairs with the label `-`, on which the annotators did not agree, were left out (line 1)";
+        assert_eq!(message, format!("b.jsonl, a.jsonl: there is no example, neither to learn from nor to ask; b.jsonl: {left_out}; a.jsonl: {left_out}"));
+    }
+
+    #[test]
+    fn what_only_some_pairs_have_and_labels_that_come_twice_are_refused() {
+        let late = format!("{{\"gold_label\": \"neutral\", \"sentence1\": \"a\", \"sentence2\": \"b\"}}\n{MEDNLI}");
+        let message = call("nli", &[("a.jsonl", late.as_bytes())], &json!({"test": "a.jsonl"})).unwrap_err();
+        assert_eq!(message, "a.jsonl:1: there is no `pairID`, which other rows have; the row has `gold_label`, `sentence1`, `sentence2`");
+        let message = call("nli", &[("a.jsonl", MEDNLI.as_bytes())], &json!({"test": "a.jsonl", "labels": ["neutral", "neutral"]})).unwrap_err();
+        assert_eq!(message, "`labels` names `neutral` twice; every label stands there once");
     }
 
     #[test]

@@ -1,117 +1,173 @@
-//! Files of questions about contexts: SQuAD's JSON, MRQA's JSON Lines, and LinkBERT's.
+//! Files of questions about contexts: SQuAD's JSON, MRQA's JSON Lines, LinkBERT's, and one's own.
 
 use std::path::Path;
 
 use lmprobe_core::{Error, Result};
-use serde_json::Value;
+use lmprobe_scorers::bioasq_transform::question_of_snippet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::answer_places::{Context, Placed, Written};
 use super::data_file::DataFile;
 use super::splits::{self, Found, Notes, Place};
-use super::text_file;
+use super::text_file::{self, json_kind};
 
 /// A question about a context.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) text: String,
     pub(crate) context: String,
-    /// The right answers as the context has them, and where they begin, in characters; none if the context does not answer, or nothing is known.
+    /// The right answers, those that stand in the context first and as it has them; one empty text if it does not answer the question; none if nothing is known.
     pub(crate) golds: Vec<String>,
+    /// Where those that stand in the context begin, in characters, in the order of `golds`.
     pub(crate) starts: Vec<u64>,
 }
 
-/// An answer as a file has it.
-struct Written {
-    text: String,
-    /// Where the file says that it begins, in characters.
-    start: u64,
+/// Keys of rows with other names than the usual ones.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Columns {
+    /// The question; by default `question`.
+    #[serde(default)]
+    question: Option<String>,
+    /// The context; by default `context`.
+    #[serde(default)]
+    context: Option<String>,
+    /// The right answers; by default `answers`.
+    #[serde(default)]
+    answers: Option<String>,
+    /// The name of the question; by default `id` or `qid`.
+    #[serde(default)]
+    id: Option<String>,
+    /// What a context belongs to; by default it stands for itself.
+    #[serde(default)]
+    document: Option<String>,
 }
 
-/// The questions of a file.
-///
-/// # Errors
-/// If the file cannot be read or does not hold what its form says.
-pub(crate) fn read(path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
-    match text_file::ending(path).as_str() {
-        "json" => squad(path, notes),
-        "jsonl" | "ndjson" => json_lines(path, notes),
-        _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `json` or `jsonl`")),
+/// How files are read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Form {
+    pub(crate) columns: Columns,
+    /// Whether a question whose answers do not stand in the context is kept, with them and without a place.
+    pub(crate) keep_strangers: bool,
+}
+
+impl Form {
+    /// The questions of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or does not hold what its form says.
+    pub(crate) fn read(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
+        match text_file::ending(path).as_str() {
+            "json" if !self.has_lines(&text_file::read(path)?) => self.squad(path, notes),
+            "json" | "jsonl" | "ndjson" => self.json_lines(path, notes),
+            _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `json` or `jsonl`")),
+        }
     }
-}
 
-/// The question of BioASQ that an identifier `24 hexadecimal digits_3 digits` belongs to.
-pub(crate) fn bioasq_question(id: &str) -> Option<&str> {
-    let (question, number) = id.split_once('_')?;
-    let fits =
-        question.len() == 24 && question.bytes().all(|byte| byte.is_ascii_hexdigit()) && number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
-    fits.then_some(question)
-}
+    /// Whether a `json` file holds an object a line: its first line is one, with a key that only these have.
+    fn has_lines(&self, text: &str) -> bool {
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let Ok(Value::Object(first)) = serde_json::from_str(first) else { return false };
+        let named = [&self.columns.question, &self.columns.context].into_iter().flatten().map(String::as_str);
+        ["header", "context", "question"].into_iter().chain(named).any(|key| first.contains_key(key))
+    }
 
-fn squad(path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
-    let document = text_file::json(path)?;
-    let mut found = Vec::new();
-    for (number, article) in (1..).zip(array(path, &document, "data")?) {
-        let name = article["title"].as_str().filter(|title| !title.trim().is_empty()).map(str::to_owned);
-        for paragraph in array(path, article, "paragraphs")? {
-            let document = text_of(&paragraph["document_id"]).or_else(|| name.clone()).unwrap_or_else(|| splits::nth_document(path, number));
-            let context =
-                Context::new(paragraph["context"].as_str().ok_or_else(|| Error::data(path, None, format!("article {number}: a paragraph has no `context`")))?);
-            for asked in array(path, paragraph, "qas")? {
-                let id = text_of(&asked["id"]).ok_or_else(|| Error::data(path, None, format!("article {number}: a question has no `id`")))?;
-                let place = Place::item(path, format!("question `{id}`"));
-                let answers = match &asked["answers"] {
-                    Value::Array(answers) => answers.iter().map(|answer| written(answer, &place)).collect::<Result<Vec<_>>>()?,
-                    answer @ Value::Object(_) => vec![written(answer, &place)?],
-                    _ => Vec::new(),
-                };
-                let impossible = asked["is_impossible"].as_bool();
-                if answers.is_empty() && impossible != Some(true) {
-                    notes.count("questions have no answer", &place);
-                }
-                let answers = if impossible == Some(true) { Vec::new() } else { answers };
-                if let Some((golds, starts)) = context.answers(&answers, &place, notes) {
-                    let question = text_of(&asked["question"]).ok_or_else(|| place.error("`question` is no text"))?.trim().to_owned();
-                    let cluster = bioasq_question(&id).map_or_else(|| document.clone(), str::to_owned);
-                    found.push(Found {
-                        id: Some(id),
-                        cluster: Some(cluster),
-                        place,
-                        content: Question { text: question, context: context.text.to_owned(), golds, starts },
-                    });
+    fn squad(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
+        let document = text_file::json(path)?;
+        let mut found = Vec::new();
+        for (number, article) in (1..).zip(array(path, &document, "data")?) {
+            let name = article["title"].as_str().filter(|title| !title.trim().is_empty()).map(str::to_owned);
+            for paragraph in array(path, article, "paragraphs")? {
+                let document = text_of(&paragraph["document_id"]).or_else(|| name.clone()).unwrap_or_else(|| splits::nth_document(path, number));
+                let context = Context::new(
+                    paragraph["context"].as_str().ok_or_else(|| Error::data(path, None, format!("article {number}: a paragraph has no `context`")))?,
+                );
+                for asked in array(path, paragraph, "qas")? {
+                    let id = text_of(&asked["id"]).ok_or_else(|| Error::data(path, None, format!("article {number}: a question has no `id`")))?;
+                    let place = Place::item(path, format!("question `{id}`"));
+                    let answers = answers(&asked["answers"], "answers").map_err(|message| place.error(message))?;
+                    let impossible = impossible(&asked["is_impossible"]).map_err(|message| place.error(message))?;
+                    let Some((golds, starts)) = self.golds(&context, &answers, impossible, &place, notes) else { continue };
+                    let question = text_of(&asked["question"]).ok_or_else(|| place.error("`question` is no text"))?;
+                    let cluster = question_of_snippet(&id).map_or_else(|| document.clone(), str::to_owned);
+                    let asked = Question { text: question.trim().to_owned(), context: context.text.to_owned(), golds, starts };
+                    found.push(Found { id: Some(id), cluster: Some(cluster), place, content: asked });
                 }
             }
         }
+        Ok(found)
     }
-    Ok(found)
-}
 
-fn json_lines(path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
-    let file = DataFile::read(path)?;
-    let mut found = Vec::new();
-    for row in file.rows.iter().filter(|row| !row.cells.contains_key("header")) {
-        let text = row.filled(&file, "context")?;
-        let context = Context::new(&text);
-        let here = |place: &Place, id: Option<String>, question: &Value, answers: &[Written], notes: &mut Notes| -> Result<Option<Found<Question>>> {
-            if answers.is_empty() {
-                notes.count("questions have no answer", place);
+    fn json_lines(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
+        let file = DataFile::read(path)?;
+        let columns = &self.columns;
+        let question = columns.question.as_deref().unwrap_or("question");
+        let answers_key = columns.answers.as_deref().unwrap_or("answers");
+        let ids: Vec<&str> = columns.id.as_deref().map_or_else(|| vec!["id", "qid"], |id| vec![id]);
+        let mut found = Vec::new();
+        for row in file.rows.iter().filter(|row| !row.cells.contains_key("header")) {
+            let text = row.filled(&file, columns.context.as_deref().unwrap_or("context"))?;
+            let context = Context::new(&text);
+            let document = columns.document.as_deref().map(|document| row.filled(&file, document)).transpose()?.unwrap_or_else(|| text.clone());
+            let place = Place::line(path, row.line);
+            let asked: Vec<&Map<String, Value>> = match row.cells.get("qas") {
+                None => vec![&row.cells],
+                Some(Value::Array(asked)) => {
+                    let objects = asked.iter().map(|asked| asked.as_object().ok_or_else(|| place.error("`qas` holds something else than objects")));
+                    objects.collect::<Result<_>>()?
+                }
+                Some(_) => return Err(place.error("`qas` is no array")),
+            };
+            for asked in asked {
+                let cell = |key: &str| asked.get(key).unwrap_or(&Value::Null);
+                let id = ids.iter().find_map(|key| text_of(cell(key)));
+                let error = |message: String| place.error(id.as_ref().map_or_else(|| message.clone(), |id| format!("question `{id}`: {message}")));
+                let answers = if row.cells.contains_key("qas") { detected(cell("detected_answers")) } else { answers(cell(answers_key), answers_key) };
+                let impossible = impossible(cell("is_impossible")).map_err(error)?;
+                let Some((golds, starts)) = self.golds(&context, &answers.map_err(error)?, impossible, &place, notes) else { continue };
+                let question = cell(question).as_str().ok_or_else(|| error(format!("`{question}` is no text")))?;
+                let asked = Question { text: question.trim().to_owned(), context: text.clone(), golds, starts };
+                // As in SQuAD's form, a name of BioASQ says which question a snippet belongs to.
+                let cluster = id.as_deref().and_then(question_of_snippet).map_or_else(|| document.clone(), str::to_owned);
+                found.push(Found { id, cluster: Some(cluster), place: place.clone(), content: asked });
             }
-            let question = question.as_str().ok_or_else(|| place.error("`question` is no text"))?.trim().to_owned();
-            let Some((golds, starts)) = context.answers(answers, place, notes) else { return Ok(None) };
-            let asked = Question { text: question, context: text.clone(), golds, starts };
-            Ok(Some(Found { id, cluster: Some(text.clone()), place: place.clone(), content: asked }))
-        };
-        let place = Place::line(path, row.line);
-        let Some(asked) = row.cells.get("qas") else {
-            let cells = Value::Object(row.cells.clone());
-            found.extend(here(&place, text_of(&cells["id"]), &cells["question"], &parallel(&cells["answers"], &place)?, notes)?);
-            continue;
-        };
-        for asked in asked.as_array().ok_or_else(|| place.error("`qas` is no array"))? {
-            let detected = asked["detected_answers"].as_array().into_iter().flatten().map(|answer| detected(answer, &place)).collect::<Result<Vec<_>>>()?;
-            let id = text_of(&asked["id"]).or_else(|| text_of(&asked["qid"]));
-            found.extend(here(&place, id, &asked["question"], &detected, notes)?);
         }
+        Ok(found)
     }
-    Ok(found)
+
+    /// Right answers and their places; none at all for a question that is left out: it has answers, and its context has none of them.
+    fn golds(&self, context: &Context<'_>, written: &[Written], impossible: bool, place: &Place, notes: &mut Notes) -> Option<(Vec<String>, Vec<u64>)> {
+        if impossible {
+            if !written.is_empty() {
+                notes.count("questions are marked `is_impossible` and have answers, which were left out", place);
+            }
+            return Some((vec![String::new()], Vec::new()));
+        }
+        if written.is_empty() {
+            notes.count("questions have no answer and are not marked `is_impossible`: nothing is known of their gold", place);
+            return Some((Vec::new(), Vec::new()));
+        }
+        let Placed { texts: mut golds, starts, strangers } = context.place(written, place, notes);
+        if self.keep_strangers {
+            // A context may write an answer with other blanks: the file's own writing is right too.
+            for text in written.iter().map(|answer| &answer.text) {
+                if !golds.contains(text) {
+                    golds.push(text.clone());
+                }
+            }
+            return Some((golds, starts));
+        }
+        if golds.is_empty() {
+            notes.count("questions were left out: none of their answers is in the context", place);
+            return None;
+        }
+        for _ in 0..strangers {
+            notes.count("answers are not in their context and were left out", place);
+        }
+        Some((golds, starts))
+    }
 }
 
 fn array<'a>(path: &Path, value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
@@ -127,92 +183,58 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// An answer of SQuAD.
-fn written(answer: &Value, place: &Place) -> Result<Written> {
-    match (answer["text"].as_str(), answer["answer_start"].as_u64()) {
-        (Some(text), Some(start)) if !text.is_empty() => Ok(Written { text: text.to_owned(), start }),
-        _ => Err(place.error("an answer needs a `text` and an `answer_start`, a whole number")),
+/// Whether a question says that its context does not answer it.
+fn impossible(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Null => Ok(false),
+        Value::Bool(impossible) => Ok(*impossible),
+        other => Err(format!("`is_impossible` is {}, expected true or false", json_kind(other))),
     }
 }
 
-/// An answer of MRQA, at its first place.
-fn detected(answer: &Value, place: &Place) -> Result<Written> {
-    match (answer["text"].as_str(), answer["char_spans"][0][0].as_u64()) {
-        (Some(text), Some(start)) if !text.is_empty() => Ok(Written { text: text.to_owned(), start }),
-        _ => Err(place.error("a detected answer needs a `text` and `char_spans`")),
-    }
-}
-
-/// The answers of LinkBERT's files: a list of texts and one of places.
-fn parallel(answers: &Value, place: &Place) -> Result<Vec<Written>> {
-    let list = |key: &str| answers[key].as_array().ok_or_else(|| place.error("`answers` needs the arrays `text` and `answer_start`"));
-    let (texts, starts) = (list("text")?, list("answer_start")?);
-    if texts.len() != starts.len() {
-        return Err(place.error(format!("`answers` holds {} texts and {} places", texts.len(), starts.len())));
-    }
-    let one = |(text, start): (&Value, &Value)| written(&serde_json::json!({"text": text, "answer_start": start}), place);
-    texts.iter().zip(starts).map(one).collect()
-}
-
-/// A context whose characters can be counted.
-struct Context<'a> {
-    text: &'a str,
-    /// Where each character begins, in bytes.
-    bytes: Vec<usize>,
-}
-
-impl<'a> Context<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.char_indices().map(|(byte, _)| byte).collect() }
-    }
-
-    /// The answers where they truly stand, each place once; none at all if no answer of a question that has some is in the context.
-    fn answers(&self, written: &[Written], place: &Place, notes: &mut Notes) -> Option<(Vec<String>, Vec<u64>)> {
-        let (mut golds, mut starts) = (Vec::new(), Vec::new());
-        for answer in written {
-            let Some(start) = self.nearest(answer) else {
-                if written.len() > 1 {
-                    notes.count("answers are not in their context and were left out", place);
-                }
-                continue;
-            };
-            if start != answer.start {
-                notes.count(&format!("answers were moved by {} to where the context has them", distance(answer.start, start)), place);
+/// Right answers in any form that files have: SQuAD's objects of a text and a place, LinkBERT's lists of texts and of places, texts without places. Without any
+/// nothing is known.
+fn answers(value: &Value, key: &str) -> Result<Vec<Written>, String> {
+    let wrong = |what: &str| format!("`{key}` {what}; expected objects with `text` and `answer_start`, or an object with these two as lists, or texts");
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::String(text) => Written::new(text, None).map(|answer| vec![answer]).ok_or_else(|| wrong("is an empty text")),
+        Value::Array(answers) => answers
+            .iter()
+            .map(|answer| match answer {
+                Value::String(text) => Written::new(text, None).ok_or_else(|| wrong("holds an empty text")),
+                Value::Object(_) => written(&answer["text"], &answer["answer_start"]),
+                other => Err(wrong(&format!("holds {}", json_kind(other)))),
+            })
+            .collect(),
+        Value::Object(lists) => match (&lists.get("text"), &lists.get("answer_start")) {
+            (Some(Value::Array(texts)), Some(Value::Array(starts))) if texts.len() == starts.len() => {
+                texts.iter().zip(starts).map(|(text, start)| written(text, start)).collect()
             }
-            if !golds.iter().zip(&starts).any(|(gold, place)| *gold == answer.text && *place == start) {
-                golds.push(answer.text.clone());
-                starts.push(start);
-            }
-        }
-        if golds.is_empty() && !written.is_empty() {
-            notes.count("questions were left out: none of their answers is in the context", place);
-            return None;
-        }
-        Some((golds, starts))
-    }
-
-    /// Where the context has the answer, nearest to where it was said to be; the earlier of two.
-    fn nearest(&self, answer: &Written) -> Option<u64> {
-        let there = usize::try_from(answer.start).ok().and_then(|start| self.bytes.get(start)).is_some_and(|&byte| self.text[byte..].starts_with(&answer.text));
-        if there {
-            return Some(answer.start);
-        }
-        let mut best: Option<u64> = None;
-        let mut from = 0;
-        while let Some(at) = self.text[from..].find(&answer.text).map(|at| from + at) {
-            let index = self.bytes.binary_search(&at).expect("a match begins at a character");
-            let start = index as u64;
-            if best.is_none_or(|best| start.abs_diff(answer.start) < best.abs_diff(answer.start)) {
-                best = Some(start);
-            }
-            let Some(&next) = self.bytes.get(index + 1) else { break };
-            from = next;
-        }
-        best
+            (Some(Value::Array(texts)), Some(Value::Array(starts))) => Err(format!("`{key}` holds {} texts and {} places", texts.len(), starts.len())),
+            (Some(text @ Value::String(_)), Some(start)) => Ok(vec![written(text, start)?]),
+            _ => Err(wrong("is an object without both")),
+        },
+        other => Err(wrong(&format!("is {}", json_kind(other)))),
     }
 }
 
-fn distance(from: u64, to: u64) -> String {
-    let n = from.abs_diff(to);
-    format!("{}{n}", if to < from { "-" } else { "+" })
+/// An answer with its place.
+fn written(text: &Value, start: &Value) -> Result<Written, String> {
+    let answer = text.as_str().zip(start.as_u64()).and_then(|(text, start)| Written::new(text, Some(start)));
+    answer.ok_or_else(|| "an answer needs a `text` and an `answer_start`, a whole number".to_owned())
+}
+
+/// The answers of MRQA, each at its first place.
+fn detected(value: &Value) -> Result<Vec<Written>, String> {
+    let answers = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(answers) => answers,
+        other => return Err(format!("`detected_answers` is {}, expected an array of objects with `text` and `char_spans`", json_kind(other))),
+    };
+    let one = |answer: &Value| {
+        let answer = answer["text"].as_str().zip(answer["char_spans"][0][0].as_u64()).and_then(|(text, start)| Written::new(text, Some(start)));
+        answer.ok_or_else(|| "a detected answer needs a `text` and `char_spans`".to_owned())
+    };
+    answers.iter().map(one).collect()
 }

@@ -17,7 +17,7 @@ use super::text_file;
 inventory::submit! {
     Registration {
         id: "relation",
-        version: 1,
+        version: 2,
         build: Build::Task(&build),
         summary: "relations between two marked things in a sentence: GAD, EU-ADR, ChemProt, DDI and your own",
         manual: MANUAL,
@@ -33,10 +33,13 @@ const MANUAL: &str = "\
 Asks of sentences in which two things are marked, `@GENE$` and `@DISEASE$`, which relation holds between them.
 
 ## How
-* A TSV has a sentence and its label in each line, or a name, a sentence and a label; a first line that says `sentence` and `label` is a
-  header. These are the files of BioBERT and of LinkBERT. A quote is text. A file without any line, such as `dev.tsv` of BioBERT's GAD, is
-  noted and read as no examples.
+* A TSV has a sentence and its label in each line, or a name, a sentence and a label; a first line that says `label`, and `text` or
+  `sentence`, is a header, and so is one with names that `columns` gives. These are the files of BioBERT and of LinkBERT. A quote is text.
+  A file without any line, such as `dev.tsv` of BioBERT's GAD, is noted and read as no examples.
 * JSON Lines hold `text` (or `sentence`) and `label`, as SciBERT's ChemProt; `columns` names others.
+* Intervals resample, and shares of the training examples keep whole, what belongs together: the column that `columns: {cluster: ...}` names;
+  else the document in names of DDI (`DDI-DrugBank.d481` of `DDI-DrugBank.d481.s0.p0`) and of ChemProt (`10047461` of
+  `10047461.T13.T57`); else examples with one sentence.
 * `path` is a folder with `train.tsv`, `dev.tsv` and `test.tsv`; with `fold: 3` it is the folder `3` in it. GAD and EU-ADR come in ten
   folds: list one task a fold.
 * `format` says which labels there are: `gad` and `euadr` have `0` and `1`, `chemprot` has `CPR:3`, `CPR:4`, `CPR:5`, `CPR:6`, `CPR:9` and
@@ -78,7 +81,7 @@ struct RelationParams {
     /// Which labels there are.
     #[serde(default)]
     format: Format,
-    /// Keys of JSON Lines with other names than the usual ones.
+    /// Columns of a header, or keys of JSON Lines, with other names than the usual ones.
     #[serde(default)]
     columns: Columns,
     /// The labels, in the order of a model's outputs.
@@ -139,10 +142,14 @@ struct Columns {
     /// The name of the example; by default `id` or `index`, if there is one.
     #[serde(default)]
     id: Option<String>,
+    /// What the example belongs to; by default the document that its name says, else its sentence.
+    #[serde(default)]
+    cluster: Option<String>,
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
     let params: RelationParams = serde_json::from_value(params)?;
+    labelled_text::check_declared(&params.labels)?;
     let given = SplitPaths::new(params.train.clone(), params.dev.clone(), params.test.clone());
     let paths = match &params.path {
         Some(folder) if given.all().next().is_none() => in_folder(folder.as_ref(), params.fold),
@@ -172,9 +179,14 @@ impl Task for Relation {
         Problem::SequenceClassification
     }
 
+    fn has_training_split(&self) -> bool {
+        !self.paths.train.is_empty()
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
         let mut notes = Notes::default();
         let splits = self.paths.read(cx, |path| self.read(path, &mut notes))?;
+        self.paths.refuse_none(&splits, &notes)?;
         let labels = self.labels(&splits)?;
         let negative = self.negative(&labels)?;
         let mut examples = labelled_text::examples(self.problem(), &splits, labels, notes)?;
@@ -189,37 +201,61 @@ impl Task for Relation {
 
 impl Relation {
     fn read(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<LabelledText>>> {
-        let columns = &self.params.columns;
         let file = match text_file::ending(path).as_str() {
             "tsv" => {
-                let text = text_file::read(path)?;
-                let Some((_, first)) = text_file::lines(&text).find(|(_, line)| !line.trim().is_empty()) else {
+                if text_file::read(path)?.lines().all(text_file::is_blank) {
                     notes.say(format!("{}: the file is empty and gives no examples", path.display()));
                     return Ok(Vec::new());
-                };
-                let cells: Vec<String> = first.split('\t').map(|cell| cell.trim().to_lowercase()).collect();
-                let header = cells.iter().any(|cell| cell == "sentence") && cells.iter().any(|cell| cell == "label");
-                match cells.len() {
-                    _ if header || columns.text.is_some() => DataFile::read_verbatim(path)?,
-                    2 => DataFile::read_bare(path, &["sentence", "label"])?,
-                    3 => DataFile::read_bare(path, &["index", "sentence", "label"])?,
-                    n => return Err(Error::data(path, 1, format!("{n} columns, expected a sentence and a label, or a name, a sentence and a label"))),
                 }
+                DataFile::read_table(path, &|line, cells| self.layout(cells).map_err(|message| Error::data(path, line, message)))?
             }
             _ => DataFile::read(path)?,
         };
-        let text = file.choose(columns.text.as_deref(), &["text", "sentence"], "text")?;
-        let label = file.choose(columns.label.as_deref(), &["label"], "label")?;
-        let id = file.choose_if_there(columns.id.as_deref(), &["id", "index"], "id")?;
+        let columns = &self.params.columns;
+        let text = file.choose(columns.text.as_deref(), &TEXT, "text")?;
+        let label = file.choose(columns.label.as_deref(), &[LABEL], "label")?;
+        let id = file.choose_if_there(columns.id.as_deref(), &ID, "id")?;
+        let cluster = file.choose_if_there(columns.cluster.as_deref(), &[], "cluster")?;
         let found = file.rows.iter().map(|row| {
+            let id = row.optional(&file, id)?;
+            let text = row.filled(&file, text)?;
+            let document = id.as_deref().and_then(document_of).map(str::to_owned);
             Ok(Found {
-                id: id.map(|id| row.filled(&file, id)).transpose()?,
-                cluster: None,
+                cluster: row.optional(&file, cluster)?.or(document).or_else(|| Some(text.clone())),
+                id,
                 place: Place::line(path, row.line),
-                content: LabelledText { text: row.filled(&file, text)?, text_pair: None, golds: vec![row.filled(&file, label)?.trim().to_owned()] },
+                content: LabelledText { text, text_pair: None, golds: vec![row.filled(&file, label)?.trim().to_owned()] },
             })
         });
         found.collect()
+    }
+
+    /// What the columns of a TSV are, by the cells of its first line; none if that is a header.
+    fn layout(&self, cells: &[&str]) -> Result<Option<&'static [&'static str]>, String> {
+        let Columns { text, label, id, cluster } = &self.params.columns;
+        let says = |named: &Option<String>, usual: &[&str]| match named {
+            Some(named) => cells.iter().any(|cell| cell.trim() == named),
+            None => cells.iter().any(|cell| usual.contains(&cell.trim().to_lowercase().as_str())),
+        };
+        if text.is_some() || (says(text, &TEXT) && says(label, &[LABEL])) {
+            return Ok(None);
+        }
+        let is_name = |cell: &str| {
+            let usual = cell.to_lowercase();
+            usual == LABEL
+                || TEXT.contains(&usual.as_str())
+                || ID.contains(&usual.as_str())
+                || [label, id, cluster].into_iter().flatten().any(|named| named == cell)
+        };
+        if let Some(name) = cells.iter().map(|cell| cell.trim()).find(|cell| is_name(cell)) {
+            let expected = "a header says `label`, and `text` or `sentence`; name other columns with `columns`";
+            return Err(format!("`{name}` is the name of a column, but the line is no header: {expected}"));
+        }
+        match cells.len() {
+            2 => Ok(Some(&["sentence", "label"])),
+            3 => Ok(Some(&["index", "sentence", "label"])),
+            n => Err(format!("{n} columns, expected a sentence and a label, or a name, a sentence and a label")),
+        }
     }
 
     fn labels(&self, splits: &PerSplit<Vec<Found<LabelledText>>>) -> Result<Vec<String>> {
@@ -251,6 +287,30 @@ impl Relation {
             many => Err(Error::Config(format!("{} could each say that no relation holds; name one with `negative`", listed(many)))),
         }
     }
+}
+
+/// The usual names of columns.
+const TEXT: [&str; 2] = ["text", "sentence"];
+const LABEL: &str = "label";
+const ID: [&str; 2] = ["id", "index"];
+
+/// The document that the name of an example says: what stands before the sentence and the pair, `.s0.p0`, of DDI, or before the entities,
+/// `.T13.T57`, of ChemProt.
+fn document_of(id: &str) -> Option<&str> {
+    let (rest, last) = id.trim().rsplit_once('.')?;
+    let document = if is_numbered(last, 'p') {
+        let (document, sentence) = rest.rsplit_once('.')?;
+        is_numbered(sentence, 's').then_some(document)?
+    } else if is_numbered(last, 'T') {
+        rest.rsplit_once('.').filter(|(_, first)| is_numbered(first, 'T')).map_or(rest, |(document, _)| document)
+    } else {
+        is_numbered(last, 's').then_some(rest)?
+    };
+    (!document.is_empty()).then_some(document)
+}
+
+fn is_numbered(part: &str, letter: char) -> bool {
+    part.strip_prefix(letter).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -292,6 +352,45 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_no_example() {
+        let labels = |tsv: &str, params: Value| call("relation", &[("a.tsv", tsv.as_bytes())], &params).map(|examples| (sizes(&examples).2, examples.labels));
+        let plain = || json!({"test": "a.tsv"});
+        let two = Ok((2, vec!["0".to_owned(), "1".to_owned()]));
+        assert_eq!(labels("text\tlabel\na\t0\nb\t1\n", plain()), two);
+        assert_eq!(labels("id\ttext\tlabel\n7\ta\t0\n8\tb\t1\n", plain()), two);
+        assert_eq!(labels("label\tsentence\n0\ta\n1\tb\n", plain()), two);
+        assert_eq!(labels("text\tclass\na\t0\nb\t1\n", json!({"test": "a.tsv", "columns": {"label": "class"}})), two);
+        assert_eq!(labels("passage\tclass\na\t0\nb\t1\n", json!({"test": "a.tsv", "columns": {"text": "passage", "label": "class"}})), two);
+        let refused = "the name of a column, but the line is no header: a header says `label`, and `text` or `sentence`; name other columns with `columns`";
+        assert_eq!(labels("passage\tLabel\na\t0\nb\t1\n", plain()).unwrap_err(), format!("a.tsv:1: `Label` is {refused}"));
+        let class = json!({"test": "a.tsv", "columns": {"label": "class"}});
+        assert_eq!(labels("passage\tclass\na\t0\nb\t1\n", class).unwrap_err(), format!("a.tsv:1: `class` is {refused}"));
+        assert_eq!(labels("text\tclass\na\t0\nb\t1\n", plain()).unwrap_err(), format!("a.tsv:1: `text` is {refused}"));
+    }
+
+    #[test]
+    fn documents_and_equal_sentences_stay_together() {
+        let clusters = |tsv: &str| texts(&call("relation", &[("a.tsv", tsv.as_bytes())], &json!({"test": "a.tsv"})).unwrap().examples, "cluster");
+        let ddi = "DDI-DrugBank.d481.s0.p0\ta\t0\nDDI-DrugBank.d481.s1.p2\tb\t1\nDDI-MedLine.d7.s0.p0\tc\t1\n";
+        assert_eq!(clusters(ddi), ["DDI-DrugBank.d481", "DDI-DrugBank.d481", "DDI-MedLine.d7"]);
+        assert_eq!(clusters("10047461.T13.T57\ta\t0\n10047461.T1.T57\tb\t1\n"), ["10047461", "10047461"]);
+        // Numbers, or no names at all, say nothing: what is left is the sentence.
+        assert_eq!(clusters("0\ta b\t0\n1\ta b\t1\n2\tc\t1\n"), ["a b", "a b", "c"]);
+        assert_eq!(clusters("a b\t0\na b\t1\nc\t1\n"), ["a b", "a b", "c"]);
+        let named = "text\tlabel\tpaper\na\t0\tx\nb\t1\tx\n";
+        let named = call("relation", &[("a.tsv", named.as_bytes())], &json!({"test": "a.tsv", "columns": {"cluster": "paper"}})).unwrap();
+        assert_eq!(texts(&named.examples, "cluster"), ["x", "x"]);
+    }
+
+    #[test]
+    fn only_the_ids_of_ddi_and_chemprot_say_a_document() {
+        for other in ["7", "a.b", "s0.p0", ".s0.p0", "x.p0", "x.t1", "x.s", "PMC.1"] {
+            assert_eq!(document_of(other), None, "{other}");
+        }
+        assert_eq!((document_of("x.s3"), document_of("1.T1")), (Some("x"), Some("1")));
+    }
+
+    #[test]
     fn json_lines_give_their_own_labels_and_name_strange_ones() {
         let train = "{\"text\": \"a\", \"label\": \"AGONIST\", \"metadata\": []}\n{\"text\": \"b\", \"label\": \"PRODUCT-OF\"}\n";
         let test = "{\"text\": \"c\", \"label\": \"INHIBITOR\"}\n";
@@ -318,7 +417,12 @@ mod tests {
         assert_eq!(plain(b"a\t0\nb\tnot false\n"), "`0`, `not false` could each say that no relation holds; name one with `negative`");
         assert_eq!(message(b"a\t0\n", json!({"test": "a.tsv", "negative": "x"})), "`negative` is `x`; the labels are `0`");
         assert_eq!(message(b"", json!({"test": "a.tsv", "fold": 1})), "`fold` is given without `path`, the folder that holds the folds");
-        assert!(message(b"", json!({"test": "a.tsv"})).ends_with("there is no example, neither to learn from nor to ask"));
+        let empty = "a.tsv: there is no example, neither to learn from nor to ask; a.tsv: the file is empty and gives no examples";
+        assert_eq!(message(b"", json!({"test": "a.tsv"})), empty);
+        assert_eq!(plain(b"a\t1\n\t\n"), "a.tsv:2: `sentence` is empty");
+        assert_eq!(plain(b"a\t1\rb\t0\r"), "a.tsv:1: a carriage return stands inside the line; save the file with lines that end in LF or CRLF");
+        let twice = message(b"a\tx\n", json!({"test": "a.tsv", "labels": ["x", "y", "x"]}));
+        assert_eq!(twice, "`labels` names `x` twice; every label stands there once");
         let both = call("relation", &[("re/a.tsv", b"")], &json!({"test": "re/a.tsv", "path": "re"})).unwrap_err();
         assert_eq!(both, "`path` and single files are both given; keep one");
     }

@@ -107,6 +107,10 @@ impl Task for Similarity {
         Problem::Regression
     }
 
+    fn has_training_split(&self) -> bool {
+        !self.paths.train.is_empty()
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
         let splits = self.paths.read(cx, |path| self.read(path))?;
         splits::examples(self.problem(), &splits, Vec::new(), Notes::default(), |rows| {
@@ -137,7 +141,7 @@ impl Similarity {
                 return Err(file.error(row, format!("`{score}` is `{number}`, expected a number")));
             };
             Ok(Found {
-                id: id.map(|id| row.filled(&file, id)).transpose()?,
+                id: row.optional(&file, id)?,
                 cluster: None,
                 place: Place::line(path, row.line),
                 content: ScoredPair { text: row.filled(&file, text)?, text_pair: row.filled(&file, pair)?, target },

@@ -73,6 +73,20 @@ impl SplitPaths {
             Ok(items)
         })
     }
+
+    /// Refuses files that together give no example, and says what was left out of them.
+    ///
+    /// # Errors
+    /// If there is nothing to learn from and nothing to ask.
+    pub(crate) fn refuse_none<T>(&self, splits: &PerSplit<Vec<T>>, notes: &Notes) -> Result<()> {
+        if !splits.train.is_empty() || !splits.test.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<String> = self.all().map(|path| path.display().to_string()).collect();
+        let mut parts = vec![format!("{}: there is no example, neither to learn from nor to ask", files.join(", "))];
+        parts.extend(notes.sentences());
+        Err(Error::Config(parts.join("; ")))
+    }
 }
 
 /// Where something stands in a file.
@@ -157,15 +171,15 @@ impl Notes {
     }
 
     /// The notes as sentences, each counted one with its file and its first places.
-    pub(crate) fn into_sentences(self) -> Vec<String> {
-        let sentence = |note: Note| match note.counted {
-            None => note.what,
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let sentence = |note: &Note| match &note.counted {
+            None => note.what.clone(),
             Some((path, n, named)) => {
-                let rest = if n > named.len() { format!(" and {} more", n - named.len()) } else { String::new() };
+                let rest = if *n > named.len() { format!(" and {} more", n - named.len()) } else { String::new() };
                 format!("{}: {n} {} ({}{rest})", path.display(), note.what, named.join(", "))
             }
         };
-        self.entries.into_iter().map(sentence).collect()
+        self.entries.iter().map(sentence).collect()
     }
 }
 
@@ -218,7 +232,7 @@ pub(crate) fn examples<T>(
     let test = frame("test", &splits.test)?;
     let (dev, train) = (frame("dev", &splits.dev)?, frame("train", &splits.train)?);
     let mut examples = Examples::labelled(problem, Splits { train, dev, test }, labels)?;
-    examples.notes = notes.into_sentences();
+    examples.notes = notes.sentences();
     Ok(examples)
 }
 
@@ -311,7 +325,7 @@ pub(crate) mod tests {
         notes.count("rows were left out", &Place::item(Path::new("b.json"), "question `7`"));
         notes.say("b.json is odd");
         assert_eq!(
-            notes.into_sentences(),
+            notes.sentences(),
             ["a.tsv: 5 rows were left out (line 1, line 2, line 3 and 2 more)", "b.json: 1 rows were left out (question `7`)", "b.json is odd"]
         );
     }

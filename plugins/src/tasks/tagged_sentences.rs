@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lmprobe_core::{Error, Examples, Problem, Result, table};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data_file::{DataFile, Row};
-use super::splits::{self, Found, Notes, PerSplit, Place};
+use super::splits::{self, Found, Notes, PerSplit, Place, SplitPaths};
 use super::text_file;
 
 /// The tag of a word outside of every entity.
@@ -79,6 +81,39 @@ impl Tag {
     }
 }
 
+/// Where the parts of a sentence stand in JSON Lines.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Columns {
+    /// The list of words; by default `tokens` or `words`.
+    #[serde(default)]
+    words: Option<String>,
+    /// The list of tags; by default `ner_tags` or `tags`.
+    #[serde(default)]
+    tags: Option<String>,
+    /// The name of the sentence; by default `id`, if there is one.
+    #[serde(default)]
+    id: Option<String>,
+    /// What the sentence belongs to; by default `document_id`, `document` or `doc_id`, if there is one.
+    #[serde(default)]
+    document: Option<String>,
+}
+
+impl Columns {
+    /// Refuses names of keys if no file has keys.
+    ///
+    /// # Errors
+    /// If a key is named and none of the files is JSON.
+    pub(crate) fn fit(&self, paths: &SplitPaths) -> Result<()> {
+        let named = [&self.words, &self.tags, &self.id, &self.document].iter().any(|name| name.is_some());
+        if named && !paths.all().any(|path| text_file::is_json(path)) {
+            let message = "`columns` names keys of JSON Lines, and no file is one; of other files `word_column` and `tag_column` say the columns";
+            return Err(Error::Config(message.to_owned()));
+        }
+        Ok(())
+    }
+}
+
 /// How files are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading<'a> {
@@ -86,6 +121,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) word_column: Option<usize>,
     /// Which column holds the tag, from 1; the last if none.
     pub(crate) tag_column: Option<usize>,
+    /// Which keys of JSON Lines hold what.
+    pub(crate) columns: &'a Columns,
     /// Whether the sentences of a document belong together.
     pub(crate) documents: bool,
     /// The tags that may occur, in the order of their numbers; any if empty.
@@ -98,7 +135,7 @@ impl Reading<'_> {
     /// # Errors
     /// If the file is malformed; the error names the line.
     pub(crate) fn sentences(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Sentence>>> {
-        let sentences = if text_file::is_json_lines(path) { self.json_lines(path)? } else { self.columns(path)? };
+        let sentences = if text_file::is_json(path) { self.json_lines(path)? } else { self.columns(path)? };
         if sentences.is_empty() {
             return Err(Error::data(path, None, "the file is empty"));
         }
@@ -117,6 +154,7 @@ impl Reading<'_> {
         let mut open = false;
         let mut expected: Option<(usize, usize)> = None;
         for (line, text) in text_file::lines(&text) {
+            text_file::one_line(path, line, text)?;
             if text.trim().is_empty() {
                 open = false;
                 continue;
@@ -170,10 +208,12 @@ impl Reading<'_> {
 
     fn json_lines(&self, path: &Path) -> Result<Vec<Found<Sentence>>> {
         let file = DataFile::read(path)?;
-        let words = file.column(&["tokens", "words"], "words")?;
-        let tags = file.column(&["ner_tags", "tags"], "tags")?;
-        let id = file.choose_if_there(None, &["id"], "id")?;
-        let document = file.choose_if_there(None, &["document_id", "document", "doc_id"], "document")?.filter(|_| self.documents);
+        let columns = self.columns;
+        let words = file.choose(columns.words.as_deref(), &["tokens", "words"], "words")?;
+        let tags = file.choose(columns.tags.as_deref(), &["ner_tags", "tags"], "tags")?;
+        let id = file.choose_if_there(columns.id.as_deref(), &["id"], "id")?;
+        let document = file.choose_if_there(columns.document.as_deref(), &["document_id", "document", "doc_id"], "document")?;
+        let document = document.filter(|_| self.documents);
         let mut found = Vec::with_capacity(file.rows.len());
         for row in &file.rows {
             let place = Place::line(path, row.line);
@@ -190,8 +230,8 @@ impl Reading<'_> {
             if words.is_empty() {
                 return Err(place.error("the sentence has no word"));
             }
-            let id = id.map(|id| row.filled(&file, id)).transpose()?;
-            let cluster = document.map(|document| row.filled(&file, document)).transpose()?;
+            let id = row.optional(&file, id)?;
+            let cluster = row.optional(&file, document)?;
             found.push(Found { id, cluster, place, content: Sentence { words, tags } });
         }
         Ok(found)

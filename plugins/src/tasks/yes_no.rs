@@ -1,18 +1,15 @@
 //! Questions that are answered with yes, no or maybe.
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use lmprobe_core::{Build, BuildContext, CallContext, Error, Examples, ExistingFile, ExistingFiles, Origin, Problem, Registration, Result, Task, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::data_file::DataFile;
-use super::labelled_text::{self, LabelledText};
-use super::splits::{Found, Notes, PerSplit, Place, SplitPaths};
-use super::text_file;
+use super::labelled_text;
+use super::splits::{Notes, SplitPaths};
+use super::yes_no_files::{self, Columns};
 
 inventory::submit! {
     Registration {
@@ -40,7 +37,11 @@ Asks questions about a passage that are answered with `yes` or `no`, and of PubM
   files of questions themselves.
 * BioASQ is a TSV without header, with a name, a question, a passage and the answer in each line (a quote is text), or BioASQ's own JSON, of
   which the questions of the type `yesno` are asked, with their snippets joined by blanks; the others are counted.
-* The labels are `maybe`, `no`, `yes` of PubMedQA, else `no`, `yes`. Rows with one question belong together.
+* JSON Lines, also in a file that ends in `json`, and tables with a header hold `question` or `sentence1`, `passage` or `sentence2`, and `label`, as
+  LinkBERT's do; `columns` names others. A passage of JSON Lines can be a list of texts.
+* The labels are `maybe`, `no`, `yes` of PubMedQA and of JSON Lines that say `maybe`, else `no`, `yes`, unless `labels` lists them.
+* Rows with one question belong together: those with one name in a table without header, else those with one text. Questions without
+  any passage are asked without one and counted.
 
 ## Example
 ```yaml
@@ -58,7 +59,7 @@ Jin et al. 2019, *PubMedQA: a dataset for biomedical research question answering
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct YesNoParams {
-    /// Files of questions to learn from: `json` or `tsv`.
+    /// Files of questions to learn from: `json`, `jsonl`, `tsv` or `csv`.
     #[serde(default)]
     train: ExistingFiles,
     /// Files of questions to choose recipes by.
@@ -76,10 +77,17 @@ struct YesNoParams {
     /// Which of the folds in `ids` is the development split, from 0.
     #[serde(default)]
     fold: Option<usize>,
+    /// Columns of a header, or keys of JSON Lines, with other names than the usual ones.
+    #[serde(default)]
+    columns: Columns,
+    /// The answers there are, in the order of a model's outputs; by default `maybe`, `no`, `yes`, or `no`, `yes`.
+    #[serde(default)]
+    labels: Vec<String>,
 }
 
 fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
-    let YesNoParams { train, dev, test, path, ids, fold } = serde_json::from_value(params)?;
+    let YesNoParams { train, dev, test, path, ids, fold, columns, labels } = serde_json::from_value(params)?;
+    labelled_text::check_declared(&labels)?;
     let given = SplitPaths::new(train, dev, test);
     let source = match (path, ids) {
         (Some(path), Some(ids)) if given.all().next().is_none() => Source::Listed { path, ids, fold },
@@ -87,13 +95,18 @@ fn build(params: Value, _: &BuildContext) -> Result<Arc<dyn Task>> {
         (None, None) if fold.is_none() => Source::Files(given.not_empty()?),
         _ => return Err(Error::Config("`path` and `ids` belong together: the questions, and which of them are in which split".to_owned())),
     };
-    Ok(Arc::new(YesNo { source }))
+    if columns.any() && matches!(source, Source::Listed { .. }) {
+        return Err(Error::Config("`columns` is given, but `path` is a file of PubMedQA, whose keys are fixed; leave it out".to_owned()));
+    }
+    Ok(Arc::new(YesNo { source, columns, labels }))
 }
 
 /// Questions of files.
 #[derive(Debug)]
 struct YesNo {
     source: Source,
+    columns: Columns,
+    labels: Vec<String>,
 }
 
 /// Where the questions and their splits come from.
@@ -113,22 +126,34 @@ impl Task for YesNo {
         Problem::SequenceClassification
     }
 
+    fn has_training_split(&self) -> bool {
+        match &self.source {
+            Source::Files(paths) => !paths.train.is_empty(),
+            Source::Listed { .. } => true,
+        }
+    }
+
     fn examples(&self, cx: &CallContext<'_>) -> Result<Examples> {
         let mut notes = Notes::default();
         let mut maybe = false;
-        let splits = match &self.source {
-            Source::Files(paths) => paths.read(cx, |path| {
-                let (found, pubmedqa) = read(path, &mut notes)?;
-                maybe |= pubmedqa;
-                Ok(found)
-            })?,
+        let (splits, paths) = match &self.source {
+            Source::Files(paths) => {
+                let splits = paths.read(cx, |path| {
+                    let read = yes_no_files::read(path, &self.columns, &mut notes)?;
+                    maybe |= read.maybe;
+                    Ok(read.found)
+                })?;
+                (splits, paths.clone())
+            }
             Source::Listed { path, ids, fold } => {
                 maybe = true;
-                listed(path.as_ref(), ids.as_ref(), *fold, &mut notes)?
+                let splits = yes_no_files::listed(path.as_ref(), ids.as_ref(), *fold, &mut notes)?;
+                (splits, SplitPaths { test: vec![path.as_ref().to_owned()], ..SplitPaths::default() })
             }
         };
-        let labels: &[&str] = if maybe { &PUBMEDQA } else { &BIOASQ };
-        let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        paths.refuse_none(&splits, &notes)?;
+        let usual: &[&str] = if maybe { &PUBMEDQA } else { &BIOASQ };
+        let labels = if self.labels.is_empty() { usual.iter().map(|&label| label.to_owned()).collect() } else { self.labels.clone() };
         labelled_text::check(&labels, &splits)?;
         labelled_text::examples(self.problem(), &splits, labels, notes)
     }
@@ -138,137 +163,10 @@ impl Task for YesNo {
     }
 }
 
-/// The questions of a file, and whether it is one of PubMedQA.
-fn read(path: &Path, notes: &mut Notes) -> Result<(Vec<Found<LabelledText>>, bool)> {
-    if text_file::ending(path) != "json" {
-        return Ok((bioasq_table(path)?, false));
-    }
-    match text_file::json(path)? {
-        Value::Object(document) => match document.get("questions") {
-            Some(Value::Array(questions)) => Ok((bioasq(path, questions, notes)?, false)),
-            _ => Ok((document.iter().map(|(pmid, question)| pubmedqa(path, pmid, question)).collect::<Result<_>>()?, true)),
-        },
-        other => {
-            Err(Error::data(path, None, format!("the file holds {}, expected questions by their identifier, or `questions`", text_file::json_kind(&other))))
-        }
-    }
-}
-
-/// The questions of PubMedQA in the splits that a list gives.
-fn listed(path: &Path, ids: &Path, fold: Option<usize>, notes: &mut Notes) -> Result<PerSplit<Vec<Found<LabelledText>>>> {
-    let Value::Object(questions) = text_file::json(path)? else {
-        return Err(Error::data(path, None, "expected an object of questions by their identifier"));
-    };
-    let mut used = HashSet::new();
-    let splits = identifiers(ids, fold)?.map(|_, names| {
-        let found = names.into_iter().map(|pmid| {
-            let question = questions.get(&pmid).ok_or_else(|| Error::data(ids, None, format!("there is no question `{pmid}` in {}", path.display())))?;
-            if !used.insert(pmid.clone()) {
-                return Err(Error::data(ids, None, format!("`{pmid}` is listed twice")));
-            }
-            pubmedqa(path, &pmid, question)
-        });
-        found.collect::<Result<Vec<_>>>()
-    })?;
-    for pmid in questions.keys().filter(|pmid| !used.contains(*pmid)) {
-        notes.count("questions are in no split and were left out", &Place::item(path, format!("question `{pmid}`")));
-    }
-    Ok(splits)
-}
-
-/// The identifiers of each split.
-fn identifiers(path: &Path, fold: Option<usize>) -> Result<PerSplit<Vec<String>>> {
-    let document = text_file::json(path)?;
-    let list = |key: &str, value: &Value| -> Result<Vec<String>> {
-        let items = value.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
-        items.flatten().ok_or_else(|| Error::data(path, None, format!("there is no list of identifiers `{key}`")))
-    };
-    let test = list("test", &document["test"])?;
-    let Some(folds) = document.get("folds") else {
-        if fold.is_some() {
-            return Err(Error::Config(format!("`fold` is given, but {} has no `folds`", path.display())));
-        }
-        return Ok(PerSplit { train: list("train", &document["train"])?, dev: list("dev", &document["dev"])?, test });
-    };
-    let folds = folds.as_array().into_iter().flatten().map(|fold| list("folds", fold)).collect::<Result<Vec<_>>>()?;
-    let Some(fold) = fold.filter(|&fold| fold < folds.len()) else {
-        return Err(Error::Config(format!("{} has {} folds; choose the development split with `fold`, from 0", path.display(), folds.len())));
-    };
-    let train = folds.iter().enumerate().filter(|&(index, _)| index != fold).flat_map(|(_, names)| names.clone()).collect();
-    Ok(PerSplit { train, dev: folds[fold].clone(), test })
-}
-
-/// A question of PubMedQA.
-fn pubmedqa(path: &Path, pmid: &str, question: &Value) -> Result<Found<LabelledText>> {
-    let place = Place::item(path, format!("question `{pmid}`"));
-    let text = |key: &str| question[key].as_str().map(str::trim).filter(|text| !text.is_empty()).ok_or_else(|| place.error(format!("`{key}` is no text")));
-    let Value::Array(contexts) = &question["CONTEXTS"] else { return Err(place.error("`CONTEXTS` is no array")) };
-    let content = LabelledText {
-        text: text("QUESTION")?.to_owned(),
-        text_pair: joined(contexts.iter().map(Value::as_str)),
-        golds: vec![text("final_decision")?.to_owned()],
-    };
-    Ok(Found { id: Some(pmid.to_owned()), cluster: Some(pmid.to_owned()), place, content })
-}
-
-/// Texts joined by blanks, those that are blank left out.
-fn joined<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Option<String> {
-    let texts: Vec<&str> = texts.flatten().map(str::trim).filter(|text| !text.is_empty()).collect();
-    (!texts.is_empty()).then(|| texts.join(" "))
-}
-
-fn bioasq_table(path: &Path) -> Result<Vec<Found<LabelledText>>> {
-    let file = DataFile::read_bare(path, &["id", "question", "passage", "label"])?;
-    let found = file.rows.iter().map(|row| {
-        let id = row.filled(&file, "id")?;
-        let content = LabelledText {
-            text: row.filled(&file, "question")?,
-            text_pair: Some(row.filled(&file, "passage")?),
-            golds: vec![row.filled(&file, "label")?.trim().to_owned()],
-        };
-        Ok(Found { id: Some(id.clone()), cluster: Some(id), place: Place::line(path, row.line), content })
-    });
-    found.collect()
-}
-
-/// The questions of BioASQ's own form that are answered with yes or no.
-fn bioasq(path: &Path, questions: &[Value], notes: &mut Notes) -> Result<Vec<Found<LabelledText>>> {
-    let mut found = Vec::new();
-    for (number, question) in (1..).zip(questions) {
-        let empty = Map::new();
-        let question = question.as_object().unwrap_or(&empty);
-        let text = |key: &str| question.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-        let place = Place::item(path, text("id").map_or_else(|| format!("question {number}"), |id| format!("question `{id}`")));
-        let (Some(id), Some(body)) = (text("id"), text("body")) else {
-            return Err(place.error("there is no `id` or no `body`"));
-        };
-        if text("type") != Some("yesno") {
-            notes.count("questions of other types than `yesno` were left out", &place);
-            continue;
-        }
-        let answer = match question.get("exact_answer") {
-            Some(Value::Array(answers)) => answers.first().and_then(Value::as_str),
-            Some(Value::String(answer)) => Some(answer.as_str()),
-            _ => None,
-        };
-        if answer.is_none() {
-            notes.count("questions have no `exact_answer`", &place);
-        }
-        let snippets = question.get("snippets").and_then(Value::as_array).into_iter().flatten();
-        let content = LabelledText {
-            text: body.to_owned(),
-            text_pair: joined(snippets.map(|snippet| snippet["text"].as_str())),
-            golds: answer.map(|answer| answer.trim().to_lowercase()).into_iter().collect(),
-        };
-        found.push(Found { id: Some(id.to_owned()), cluster: Some(id.to_owned()), place, content });
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use lmprobe_core::table;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::super::splits::tests::{call, read, released, sizes, texts};
     use super::*;
@@ -323,7 +221,11 @@ mod tests {
         assert_eq!(table::optional_texts(&examples.examples, "text_pair").unwrap(), [Some("One. Two."), None]);
         assert_eq!(
             examples.notes,
-            ["a.json: 1 questions of other types than `yesno` were left out (question `b`)", "a.json: 1 questions have no `exact_answer` (question `c`)"]
+            [
+                "a.json: 1 questions of other types than `yesno` were left out (question `b`)",
+                "a.json: 1 questions have no `exact_answer` (question `c`)",
+                "a.json: 1 questions have no passage (question `c`)"
+            ]
         );
     }
 
@@ -339,8 +241,83 @@ mod tests {
         assert_eq!(message("a.json", b"[]"), "a.json: the file holds an array, expected questions by their identifier, or `questions`");
         assert_eq!(message("a.json", &pubmedqa_of(&["7"], "perhaps")), "a.json: question `7`: unknown label `perhaps`; the labels are `maybe`, `no`, `yes`");
         assert_eq!(message("a.json", b"{\"7\": {\"QUESTION\": \"a\", \"CONTEXTS\": []}}"), "a.json: question `7`: `final_decision` is no text");
+        assert_eq!(message("a.tsv", b"1\tq\tp\tyes\n\t\t\t\n"), "a.tsv:2: `id` is empty");
+        assert_eq!(message("a.json", b"{\"a\": 1}\n{\"a\": \n"), "a.json:2: expected one JSON object a line: EOF while parsing a value at line 1 column 6");
         let alone = call("yes-no", &[("a.json", b"{}")], &json!({"path": "a.json"})).unwrap_err();
         assert_eq!(alone, "`path` and `ids` belong together: the questions, and which of them are in which split");
+    }
+
+    #[test]
+    fn rows_of_linkbert_are_read_from_an_object_a_line() {
+        let row =
+            |label: &str, second: &str| format!("{{\"id\": \"{label}-1\", \"sentence1\": \"Is it?\", \"sentence2\": {second}, \"label\": \"{label}\"}}\n");
+        let two = row("yes", "\"It is.\"") + &row("no", "[\" It\", \"\", \"is not. \"]");
+        let ask = |text: &str| call("yes-no", &[("train.json", text.as_bytes())], &json!({"test": "train.json"}));
+        let examples = ask(&two).unwrap();
+        assert_eq!((texts(&examples.examples, "text_pair"), examples.labels.len()), (vec!["It is.".to_owned(), "It is not.".into()], 2));
+        assert_eq!(
+            (texts(&examples.examples, "example_id"), texts(&examples.examples, "cluster")[1].as_str()),
+            (vec!["yes-1".to_owned(), "no-1".into()], "Is it?")
+        );
+        assert_eq!(ask(&(two + &row("maybe", "\"Or not.\""))).unwrap().labels, PUBMEDQA);
+        assert_eq!(sizes(&ask(&row("yes", "\"One row.\"")).unwrap()), (0, 0, 1));
+        assert_eq!(ask(&row("yes", "[null]")).unwrap_err(), "train.json:1: item 1 of `sentence2` is null, expected a text");
+        assert_eq!(ask(&row("yes", "\" \"")).unwrap_err(), "train.json:1: `sentence2` is empty");
+        assert_eq!(ask(&row("yes", "[]")).unwrap().notes, ["train.json: 1 questions have no passage (line 1)"]);
+    }
+
+    #[test]
+    fn columns_and_labels_can_be_named() {
+        let tsv = "q\tp\tverdict\tn\nIs it?\tIt may be.\tmaybe\t7\n";
+        let columns = json!({"question": "q", "passage": "p", "label": "verdict", "id": "n"});
+        let with = |labels: Value| call("yes-no", &[("a.tsv", tsv.as_bytes())], &json!({"test": "a.tsv", "columns": columns, "labels": labels}));
+        let examples = with(json!(["yes", "maybe"])).unwrap();
+        assert_eq!((examples.labels, texts(&examples.examples, "text_pair")), (["yes", "maybe"].map(str::to_owned).to_vec(), vec!["It may be.".to_owned()]));
+        assert_eq!(texts(&examples.examples, "example_id"), ["7"]);
+        assert_eq!(with(json!(["yes", "yes"])).unwrap_err(), "`labels` names `yes` twice; every label stands there once");
+        let header = call("yes-no", &[("a.tsv", b"id\tquestion\tpassage\tlabel\n1\tIs it?\tIt is.\tyes\n")], &json!({"test": "a.tsv"})).unwrap();
+        assert_eq!((sizes(&header), texts(&header.examples, "text")), ((0, 0, 1), vec!["Is it?".to_owned()]));
+        let bare = call("yes-no", &[("a.tsv", b"1\tq\tp\tmaybe\n")], &json!({"test": "a.tsv", "labels": ["maybe", "no", "yes"]})).unwrap();
+        assert_eq!(bare.labels, PUBMEDQA);
+        let fixed = call("yes-no", &[("a.json", &pubmedqa_of(&["7"], "yes"))], &json!({"test": "a.json", "columns": {"question": "q"}})).unwrap_err();
+        assert_eq!(fixed, "a.json: `columns` names columns of tables and keys of JSON Lines; the file is one document, whose keys are fixed");
+    }
+
+    #[test]
+    fn a_passage_of_the_wrong_type_is_an_error_and_a_missing_one_is_counted() {
+        let pubmedqa = |contexts: Value| {
+            let question = json!({"7": {"QUESTION": "Does it?", "CONTEXTS": contexts, "final_decision": "yes"}});
+            call("yes-no", &[("a.json", question.to_string().as_bytes())], &json!({"test": "a.json"}))
+        };
+        assert_eq!(pubmedqa(json!([null, {}])).unwrap_err(), "a.json: question `7`: item 1 of `CONTEXTS` is null, expected a text");
+        assert_eq!(pubmedqa(json!(["a", {}])).unwrap_err(), "a.json: question `7`: item 2 of `CONTEXTS` is an object, expected a text");
+        assert_eq!(pubmedqa(json!([" "])).unwrap().notes, ["a.json: 1 questions have no passage (question `7`)"]);
+        let bioasq = |key: &str, value: Value| {
+            let mut question = json!({"id": "a", "body": "Is it?", "type": "yesno", "exact_answer": "yes", "snippets": [{"text": "It is."}]});
+            question[key] = value;
+            call("yes-no", &[("a.json", json!({"questions": [question]}).to_string().as_bytes())], &json!({"test": "a.json"}))
+        };
+        assert_eq!(bioasq("snippets", json!("not a list")).unwrap_err(), "a.json: question `a`: `snippets` is a text, expected an array");
+        assert_eq!(bioasq("snippets", json!([{"text": "b"}, 5])).unwrap_err(), "a.json: question `a`: item 2 of `snippets` is a number, expected an object");
+        assert_eq!(bioasq("snippets", json!([{"text": 5}])).unwrap_err(), "a.json: question `a`: `text` of item 1 of `snippets` is a number, expected a text");
+        assert_eq!(bioasq("snippets", json!([{}])).unwrap_err(), "a.json: question `a`: item 1 of `snippets` has no `text`");
+        assert_eq!(bioasq("exact_answer", json!([true])).unwrap_err(), "a.json: question `a`: `exact_answer` is a boolean, expected a text");
+        assert_eq!(bioasq("type", json!(1)).unwrap_err(), "a.json: question `a`: `type` is a number, expected a text");
+        assert_eq!(bioasq("snippets", json!(null)).unwrap().notes, ["a.json: 1 questions have no passage (question `a`)"]);
+        let left_out = bioasq("type", json!("list")).unwrap_err();
+        let expected =
+            "a.json: there is no example, neither to learn from nor to ask; a.json: 1 questions of other types than `yesno` were left out (question `a`)";
+        assert_eq!(left_out, expected);
+        let none = call("yes-no", &[("a.json", b"{}")], &json!({"test": "a.json"})).unwrap_err();
+        assert_eq!(none, "a.json: there is no example, neither to learn from nor to ask");
+    }
+
+    #[test]
+    fn a_question_that_comes_twice_is_refused() {
+        let question = "{\"QUESTION\": \"Does it?\", \"CONTEXTS\": [\"It does.\"], \"final_decision\": \"yes\"}";
+        let text = format!("{{\"7\": {question},\n\"8\": {question},\n\"7\": {question}}}");
+        let message = call("yes-no", &[("a.json", text.as_bytes())], &json!({"test": "a.json"})).unwrap_err();
+        assert_eq!(message, "a.json:3: the key `7` comes twice");
     }
 
     #[test]

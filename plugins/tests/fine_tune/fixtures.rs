@@ -45,7 +45,7 @@ pub(crate) fn cx(seed: u64) -> CallContext<'static> {
     CallContext::new(Seed(seed), &Quiet, Cancel::default())
 }
 
-fn registration(id: &str) -> &'static Registration {
+pub(crate) fn registration(id: &str) -> &'static Registration {
     // The crate that registers must be linked: `source` names it.
     lmprobe_core::inventory::iter::<Registration>().find(|registration| registration.id == id).unwrap()
 }
@@ -174,7 +174,7 @@ pub(crate) fn labelled(rows: &[(&str, Option<&str>, Vec<String>)]) -> DataFrame 
     table::frame_of(columns).unwrap()
 }
 
-/// A question, its context, and answers with their places.
+/// A question, its context, and answers with their places; an empty answer has none.
 pub(crate) type Question = (String, String, Vec<(String, u64)>);
 
 /// Questions about contexts.
@@ -184,7 +184,10 @@ pub(crate) fn questions(rows: &[Question]) -> DataFrame {
     columns.push(table::text_column("context", rows.iter().map(|(_, context, _)| Some(context.as_str()))));
     columns
         .push(table::texts_column("golds", &rows.iter().map(|(.., answers)| answers.iter().map(|(text, _)| text.clone()).collect()).collect::<Vec<Vec<_>>>()));
-    columns.push(table::counts_column("starts", &rows.iter().map(|(.., answers)| answers.iter().map(|(_, start)| *start).collect()).collect::<Vec<Vec<_>>>()));
+    columns.push(table::counts_column(
+        "starts",
+        &rows.iter().map(|(.., answers)| answers.iter().filter(|(text, _)| !text.is_empty()).map(|(_, start)| *start).collect()).collect::<Vec<Vec<_>>>(),
+    ));
     table::frame_of(columns).unwrap()
 }
 

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use lmprobe_core::polars::prelude::DataFrame;
 use lmprobe_core::serde_json::{Value, json};
 use lmprobe_core::train::{Outcome, Signal, TrainingJob, TrainingParams, train};
-use lmprobe_core::{CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Material, Problem, Progress, Quiet, Seed, check_predictions, table};
+use lmprobe_core::{
+    Build, BuildContext, CallContext, Cancel, Encoder, EncoderSource, Error, Examples, Material, Problem, Progress, Quiet, Seed, check_predictions, table,
+};
 use lmprobe_scorers::answers::{AnswerCounts, Match};
 use lmprobe_scorers::entities::{EntityCounts, Scheme};
 
@@ -29,7 +31,7 @@ fn params() -> Value {
     json!({"max_length": 24, "max_query_length": 8})
 }
 
-fn recipe() -> TrainingParams {
+pub(super) fn recipe() -> TrainingParams {
     TrainingParams { epochs: Some(3), batch_size: 4, learning_rate: 1e-3, ..TrainingParams::default() }
 }
 
@@ -181,7 +183,7 @@ impl Progress for StopAfter {
 }
 
 /// Dropout, so that draws count too: the fixtures have none of their own.
-fn with_dropout(case: &str, rate: f64) -> tempfile::TempDir {
+pub(super) fn with_dropout(case: &str, rate: f64) -> tempfile::TempDir {
     let target = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(model(case)).unwrap() {
         let path = entry.unwrap().path();
@@ -218,6 +220,49 @@ fn a_stopped_training_goes_on_to_the_same_bits() {
     }
 }
 
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let refused = |params: Value| {
+        let Build::Objective(build) = super::fixtures::registration("fine-tune").build else { panic!("not an objective") };
+        build(params, &BuildContext::default()).err().map(|error| error.to_string())
+    };
+    for position in ["last", "mean"] {
+        let message = refused(json!({"label_scheme": "biobert", "label_position": position})).unwrap();
+        assert!(message.starts_with(&format!("`label_position: {position}` does not go with `label_scheme: biobert`")), "{message}");
+    }
+    for position in ["auto", "first"] {
+        assert_eq!(refused(json!({"label_scheme": "biobert", "label_position": position})), None);
+    }
+    assert_eq!(
+        refused(json!({"window_overlap": 16, "window_step": 32})).unwrap(),
+        "`window_overlap` 16 and `window_step` 32 are both set, and say the same in two ways: remove one of them"
+    );
+}
+
+#[test]
+fn the_labels_of_biobert_are_read_where_they_are_learned() {
+    let examples = examples_of("token-classification/gpt2");
+    let encoder = load(&model("token-classification/gpt2"));
+    let position = |params: Value| {
+        let learner = objective(&params).prepare(&Material::Task(&examples), encoder.as_ref(), Seed(0)).unwrap();
+        learner.head().unwrap().unwrap().settings["label_position"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(position(json!({"checkpoint": "last", "label_scheme": "biobert"})), "first");
+    assert_eq!(position(json!({"checkpoint": "last"})), "last", "a causal model has seen the whole word");
+}
+
+#[test]
+fn a_model_without_a_class_for_spans_says_so_before_it_is_loaded() {
+    for (case, problem, fits) in [
+        ("nli/biogpt", Problem::ExtractiveQa, false),
+        ("nli/biogpt", Problem::TokenClassification, true),
+        ("nli/gpt2", Problem::ExtractiveQa, true),
+        ("nli/bert", Problem::ExtractiveQa, true),
+    ] {
+        assert_eq!(source(&model(case)).check_head(problem).is_ok(), fits, "{case}, {problem}");
+    }
+}
+
 /// Notes of preparing to learn from examples.
 fn notes(case: &str, params: &Value, examples: &Examples) -> Vec<String> {
     let encoder = load(&model(case));
@@ -243,7 +288,12 @@ fn no_word_of_a_long_sentence_is_lost_or_learned_twice() {
     assert!(batch.inputs[0].len() > 5 && (0..batch.inputs[0].len()).all(|window| batch.inputs[0].sequence_len(window) <= 16));
     let cut = json!({"max_length": 16, "checkpoint": "last", "long_inputs": "cut"});
     let found = notes(case, &cut, &examples);
-    assert!(found[0].ends_with("were cut") && found[1].contains("words of training sentences stand behind the cut"), "{found:?}");
+    assert!(found[0].ends_with("were cut"), "{found:?}");
+    let lost = "words of training sentences stand behind the cut: they are not learned from, and asked about they have the tag `O`";
+    assert!(found[1].ends_with(lost), "{found:?}");
+    let learner = objective(&cut).prepare(&Material::Task(&examples), encoder.as_ref(), Seed(0)).unwrap();
+    let n_labels = learner.batch(&[0], Seed(0)).unwrap().targets["labels"].dims()[0];
+    assert_eq!(found[1], format!("{} {lost}", long.len() - n_labels));
 }
 
 #[test]
@@ -258,7 +308,7 @@ fn words_without_pieces_keep_their_place() {
     assert_eq!(
         found,
         [
-            "2 words of training sentences have no piece in the vocabulary: they have the tag `O`",
+            "2 words of training sentences have no piece in the vocabulary: they are not learned from, and asked about they have the tag `O`",
             "1 of 2 training examples were left out: sentences without tags or without pieces"
         ]
     );
@@ -270,6 +320,27 @@ fn words_without_pieces_keep_their_place() {
     let pieces = table::text_lists(&predictions, "pieces").unwrap();
     assert_eq!((pieces[0].first().unwrap().as_str(), pieces[0].last().unwrap().as_str(), pieces[1].len()), ("[CLS]", "[SEP]", 0));
     assert_eq!(table::text_lists(&predictions, "piece_predictions").unwrap()[0].len(), pieces[0].len());
+}
+
+#[test]
+fn a_head_with_a_label_for_every_piece_says_what_is_right_of_each() {
+    let known = (words("The patient had hepatitis ."), words("O O O B O"));
+    let frame = tagged(&[known, (words("The fever"), Vec::new())]);
+    let examples = with_splits(task(Problem::TokenClassification, frame, words("B I O")), 2);
+    let encoder = load(&model("token-classification/bert"));
+    for (scheme, there) in [("biobert", true), ("words", false)] {
+        let target = tempfile::tempdir().unwrap();
+        let params = json!({"max_length": 48, "label_scheme": scheme, "checkpoint": "last"});
+        fit(encoder.as_ref(), &params, &examples, &recipe(), target.path(), &cx(0)).unwrap();
+        let predictions = ask(&target.path().join("final"), &examples);
+        assert_eq!(predictions.column("piece_golds").is_ok(), there, "{scheme}");
+        if there {
+            let (golds, found) = (table::text_lists(&predictions, "piece_golds").unwrap(), table::text_lists(&predictions, "piece_predictions").unwrap());
+            assert_eq!((golds[0].len(), golds[1].len()), (found[0].len(), 0), "of the second sentence nothing is known");
+            let without: Vec<&String> = golds[0].iter().filter(|label| *label != "X").collect();
+            assert_eq!(without, ["[CLS]", "O", "O", "O", "B", "O", "[SEP]"]);
+        }
+    }
 }
 
 #[test]
@@ -320,10 +391,25 @@ fn answers_are_learned_only_where_they_stand() {
 }
 
 #[test]
+fn questions_of_which_no_answer_is_known_are_not_learned_from_and_counted() {
+    let question = |answers: &[(&str, u64)]| {
+        let answers = answers.iter().map(|(text, start)| ((*text).to_owned(), *start)).collect();
+        ("Which drug ?".to_owned(), "Aspirin reduced the fever.".to_owned(), answers)
+    };
+    let examples = task(Problem::ExtractiveQa, questions(&[question(&[("Aspirin", 0)]), question(&[]), question(&[("", 0)])]), Vec::new());
+    let learner =
+        objective(&json!({"max_length": 48, "checkpoint": "last"})).prepare(&Material::Task(&examples), load(&model("span/bert")).as_ref(), Seed(0)).unwrap();
+    assert_eq!(learner.len(), 2, "the known one, and the one that has no answer");
+    let said = "1 of 3 training examples were left out: questions of which no answer is known that stands in the context";
+    assert!(learner.notes().iter().any(|note| note == said), "{:?}", learner.notes());
+}
+
+#[test]
 fn no_answer_is_possible_only_after_learning_from_such_questions() {
     let answered = ("Which drug ?".to_owned(), "Aspirin reduced the fever.".to_owned(), vec![("Aspirin".to_owned(), 0)]);
-    let unanswered = ("Which gene ?".to_owned(), "Aspirin reduced the fever.".to_owned(), vec![]);
-    for (rows, possible) in [(vec![answered.clone()], false), (vec![answered, unanswered], true)] {
+    let unanswered = ("Which gene ?".to_owned(), "Aspirin reduced the fever.".to_owned(), vec![(String::new(), 0)]);
+    let unknown = ("Which cell ?".to_owned(), "Aspirin reduced the fever.".to_owned(), vec![]);
+    for (rows, possible) in [(vec![answered.clone()], false), (vec![answered.clone(), unknown], false), (vec![answered, unanswered], true)] {
         let examples = with_splits(task(Problem::ExtractiveQa, questions(&rows), Vec::new()), 1);
         let target = tempfile::tempdir().unwrap();
         fit(load(&model("span/bert")).as_ref(), &json!({"max_length": 48}), &examples, &recipe(), target.path(), &cx(0)).unwrap();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use lmprobe_scorers::bioasq::{PhaseB, Variant, read_gold, read_system};
+use lmprobe_scorers::bioasq::{Misfits, PhaseB, Variant, read_gold, read_system};
 use serde_json::{Map, Value, json};
 
 use crate::cmd::score::input::Input;
@@ -28,13 +28,29 @@ pub(crate) struct BioasqArgs {
 
 /// Runs the command.
 pub(super) fn execute(arguments: &BioasqArgs, console: Console) -> anyhow::Result<Exit> {
-    let (gold, system) = (Input::read(Some(&arguments.gold))?, Input::read(Some(&arguments.system))?);
-    let gold = read_gold(&gold.bytes, &gold.name)?;
+    let (gold_file, system) = (Input::read(Some(&arguments.gold))?, Input::read(Some(&arguments.system))?);
+    let gold = read_gold(&gold_file.bytes, &gold_file.name)?;
     let system = read_system(&system.bytes, &system.name)?;
+    let misfits = Misfits::of(&gold, &system);
     let scored = Variant::ALL.map(|variant| (variant, PhaseB::of(&gold, &system, variant)));
     let (official, complete) = (&scored[0].1, &scored[1].1);
     if complete.missing > 0 {
         console.warning(&format!("{} questions of the gold are not answered; `official` leaves them out, the others count them as wrong", complete.missing));
+    }
+    for (ids, what) in [
+        (
+            &misfits.wrong_form,
+            "answers do not have the form that their question asks for (`\"yes\"` or `\"no\"`, or a list of lists of texts) and count as wrong",
+        ),
+        (&misfits.no_answer, "questions are there without an `exact_answer` and count as wrong"),
+    ] {
+        if let Some(first) = ids.first() {
+            console.warning(&format!("{} {what}; the first is `{first}`", ids.len()));
+        }
+    }
+    if let Some(first) = misfits.unknown.first() {
+        let n = misfits.unknown.len();
+        console.warning(&format!("{n} answers are to questions that {} does not have; they do not count; the first is `{first}`", gold_file.name));
     }
     if complete.cut > 0 {
         console.warning(&format!("{} factoid answers have more than five entries; `official` reads them all, the others the first five", complete.cut));
@@ -49,7 +65,7 @@ pub(super) fn execute(arguments: &BioasqArgs, console: Console) -> anyhow::Resul
                 (variant.name().to_owned(), value)
             })
             .collect();
-        console.json(&json!({"missing": complete.missing, "cut": complete.cut, "variants": variants}))?;
+        console.json(&json!({"missing": complete.missing, "cut": complete.cut, "misfits": misfits, "variants": variants}))?;
     } else {
         console.result(&table(&scored))?;
     }

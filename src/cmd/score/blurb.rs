@@ -1,13 +1,14 @@
-//! `lmprobe score blurb`: the BLURB score of thirteen results.
+//! `lmprobe score blurb`: the BLURB score of thirteen results, of files or of finished runs.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::Args;
-use lmprobe_scorers::blurb::{BlurbScore, Results, SETS, set};
-use lmprobe_scorers::{Error, text_lines};
-use serde_json::{Map, Value};
+use clap::{Args, ValueEnum};
+use lmprobe_scorers::blurb::{self, BlurbScore, Results, SETS, set};
+use lmprobe_scorers::{Error, read_json, text_lines};
+use serde_json::Value;
 
+use crate::cmd::score::blurb_run;
 use crate::cmd::score::input::Input;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -15,8 +16,13 @@ use crate::exit::Exit;
 /// Arguments of `lmprobe score blurb`.
 #[derive(Debug, Args)]
 pub(crate) struct BlurbArgs {
-    /// Names of data sets and their results: a JSON object, or two columns separated by tabs, or by commas in a file ending in .csv
-    file: PathBuf,
+    /// Names of data sets and their results: a JSON object, or two columns separated by tabs, or by commas in a file ending in .csv; or the folder of a finished
+    /// run, whose tasks are called as the data sets. Several are taken together
+    #[arg(value_name = "FILE|DIR", required = true)]
+    files: Vec<PathBuf>,
+    /// What all results are given in, where their numbers do not say it
+    #[arg(long)]
+    unit: Option<Unit>,
     /// Take the mean of what is there where results are missing
     #[arg(long)]
     partial: bool,
@@ -25,19 +31,43 @@ pub(crate) struct BlurbArgs {
     json: bool,
 }
 
+/// What results are given in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Unit {
+    /// From 0 to 100.
+    Percent,
+    /// From 0 to 1.
+    Fraction,
+}
+
 /// Runs the command.
 pub(super) fn execute(arguments: &BlurbArgs, console: Console) -> anyhow::Result<Exit> {
-    let input = Input::read(Some(&arguments.file))?;
-    let ending = arguments.file.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default().to_lowercase();
-    let results = match ending.as_str() {
-        "json" => from_json(&input)?,
-        "csv" => from_lines(&input, ',')?,
-        _ => from_lines(&input, '\t')?,
-    };
-    let score = if arguments.partial { results.partial() } else { results.score() };
+    let mut results = Results::default();
+    for path in &arguments.files {
+        if path.is_dir() {
+            blurb_run::insert(&mut results, path)?;
+            continue;
+        }
+        let input = Input::read(Some(path))?;
+        match path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default().to_lowercase().as_str() {
+            "json" => from_json(&mut results, &input)?,
+            "csv" => from_lines(&mut results, &input, ',')?,
+            _ => from_lines(&mut results, &input, '\t')?,
+        }
+    }
+    let unit = arguments.unit.map(|unit| match unit {
+        Unit::Percent => blurb::Unit::Percent,
+        Unit::Fraction => blurb::Unit::Fraction,
+    });
+    let score = if arguments.partial { results.partial(unit) } else { results.score(unit) };
     let score = score.map_err(|error| {
-        let hint = if matches!(error, Error::MissingSets { .. }) && !arguments.partial { "; --partial takes the mean of what is there" } else { "" };
-        Error::Malformed { file: input.name.clone(), line: None, message: format!("{error}{hint}") }
+        let hint = match error {
+            Error::MissingSets { .. } if !arguments.partial => "; --partial takes the mean of what is there",
+            Error::Value(_) if unit.is_none() => ": --unit percent",
+            _ => "",
+        };
+        let names: Vec<String> = arguments.files.iter().map(|path| path.display().to_string()).collect();
+        Error::Malformed { file: names.join(", "), line: None, message: format!("{error}{hint}") }
     })?;
     if !score.missing.is_empty() {
         let (n, names) = (SETS.len() - score.missing.len(), score.missing.join(", "));
@@ -61,21 +91,20 @@ fn table(score: &BlurbScore) -> String {
     text
 }
 
-fn from_json(input: &Input) -> Result<Results, Error> {
-    let malformed = |line, message| Error::Malformed { file: input.name.clone(), line, message };
-    let json: Map<String, Value> =
-        serde_json::from_slice(&input.bytes).map_err(|error| malformed(Some(error.line()), format!("not a JSON object of results by data set: {error}")))?;
-    let mut results = Results::default();
-    for (name, value) in json {
-        let value = value.as_f64().ok_or_else(|| malformed(None, format!("the result of `{name}` is {value}, expected a number")))?;
-        results.insert(&name, value).map_err(|error| malformed(None, error.to_string()))?;
+fn from_json(results: &mut Results, input: &Input) -> Result<(), Error> {
+    let malformed = |message| Error::Malformed { file: input.name.clone(), line: None, message };
+    let Value::Object(object) = read_json(&input.bytes, &input.name)? else {
+        return Err(malformed("expected a JSON object of results by data set".to_owned()));
+    };
+    for (name, value) in object {
+        let value = value.as_f64().ok_or_else(|| malformed(format!("the result of `{name}` is {value}, expected a number")))?;
+        results.insert(&name, value).map_err(|error| malformed(error.to_string()))?;
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Two columns; a first line that names neither a data set nor a number is a header.
-fn from_lines(input: &Input, separator: char) -> Result<Results, Error> {
-    let mut results = Results::default();
+fn from_lines(results: &mut Results, input: &Input, separator: char) -> Result<(), Error> {
     for (index, line) in text_lines(&input.bytes, &input.name)?.into_iter().enumerate() {
         let malformed = |message: String| Error::Malformed { file: input.name.clone(), line: Some(index + 1), message };
         if line.trim().is_empty() {
@@ -93,5 +122,5 @@ fn from_lines(input: &Input, separator: char) -> Result<Results, Error> {
         let number = number.map_err(|_| malformed(format!("the result of `{name}` is `{value}`, expected a number")))?;
         results.insert(name, number).map_err(|error| malformed(error.to_string()))?;
     }
-    Ok(results)
+    Ok(())
 }

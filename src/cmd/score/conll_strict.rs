@@ -11,6 +11,9 @@ use crate::cmd::score::input::Input;
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
 
+/// The first field of a line between sentences, as conlleval.pl has it.
+const BOUNDARY: &str = "-X-";
+
 /// A sentence of the file.
 #[derive(Default)]
 struct Sentence<'a> {
@@ -52,7 +55,7 @@ fn counted(sentence: &Sentence, scheme: SchemeName, file: &str) -> Result<Entity
     })
 }
 
-/// The last two columns of each line; empty lines separate sentences.
+/// The last two columns of each line; empty lines and boundaries separate sentences, and empty fields at the end of a line are none.
 fn sentences<'a>(input: &'a Input, delimiter: Option<&str>) -> anyhow::Result<Vec<Sentence<'a>>> {
     let separator = regex::Regex::new(delimiter.unwrap_or(r"[ \t]+")).map_err(|error| UsageError(format!("-d: {error}")))?;
     let malformed = |line, message: String| Error::Malformed { file: input.name.clone(), line: Some(line), message };
@@ -60,11 +63,14 @@ fn sentences<'a>(input: &'a Input, delimiter: Option<&str>) -> anyhow::Result<Ve
     let mut n_columns = None;
     let mut begins = true;
     for (index, line) in text_lines(&input.bytes, &input.name)?.into_iter().enumerate() {
-        if line.trim().is_empty() {
+        let mut columns: Vec<&str> = separator.split(line).collect();
+        while columns.last().is_some_and(|last| last.is_empty()) {
+            columns.pop();
+        }
+        if line.trim().is_empty() || columns.first().is_none_or(|first| *first == BOUNDARY) {
             begins = true;
             continue;
         }
-        let columns: Vec<&str> = separator.split(line).collect();
         let n = *n_columns.get_or_insert(columns.len());
         if columns.len() != n {
             return Err(malformed(index + 1, format!("{} columns, expected {n} as in the first line", columns.len())).into());

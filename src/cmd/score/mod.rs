@@ -2,6 +2,7 @@
 
 mod bioasq;
 mod blurb;
+mod blurb_run;
 mod conll;
 mod conll_strict;
 mod input;

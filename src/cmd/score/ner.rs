@@ -1,7 +1,7 @@
 //! `lmprobe score ner`: BioBERT's word pieces and labels against the gold.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use lmprobe_core::{Error, write_atomically};
@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::cmd::score::input::Input;
 use crate::console::Console;
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
+use crate::run_file::shown;
 
 /// Arguments of `lmprobe score ner`.
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(crate) struct NerArgs {
     /// Write `NER_result_conll.txt` into this folder
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Print a JSON object, fractions in [0, 1]
     #[arg(long)]
     json: bool,
@@ -35,11 +39,16 @@ pub(crate) struct NerArgs {
 
 /// Runs the command.
 pub(super) fn execute(arguments: &NerArgs, console: Console) -> anyhow::Result<Exit> {
+    let target = arguments.output.as_ref().map(|folder| folder.join("NER_result_conll.txt"));
+    if let Some(there) = target.as_ref().filter(|target| !arguments.force && target.exists()) {
+        return Err(UsageError(format!("{} is there already; --force replaces it", shown(there))).into());
+    }
     let (tokens, labels, gold) = (Input::read(Some(&arguments.tokens))?, Input::read(Some(&arguments.labels))?, Input::read(Some(&arguments.gold))?);
     let result = detokenize(Files { tokens: (&tokens.name, &tokens.bytes), labels: (&labels.name, &labels.bytes), gold: (&gold.name, &gold.bytes) })?;
     warn(&result, &gold.name, console);
-    if let Some(folder) = &arguments.output {
-        write(folder, &result.conll)?;
+    if let (Some(folder), Some(target)) = (&arguments.output, &target) {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        write_atomically(target, |file| file.write_all(result.conll.as_bytes()).map_err(Error::io(target)))?;
     }
     if arguments.json {
         let counts = phrases(&result.conll)?;
@@ -72,12 +81,6 @@ fn warn(result: &Detokenized, gold: &str, console: Console) {
         let n = result.n_different;
         console.warning(&format!("{n} words differ from the gold's; the first: {gold}:{line}: `{gold_word}` was predicted as `{word}`"));
     }
-}
-
-fn write(folder: &Path, conll: &str) -> lmprobe_core::Result<()> {
-    let path = folder.join("NER_result_conll.txt");
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    write_atomically(&path, |file| file.write_all(conll.as_bytes()).map_err(Error::io(&path)))
 }
 
 /// The counts behind the report.

@@ -4,7 +4,7 @@ use lmprobe_core::{CallContext, Encoder, Result};
 
 use super::logits::{Places, SequenceLogits, argmax, softmax};
 use crate::nn::head::Head;
-use crate::nn::inputs::sentences::{SentenceToken, Sentences};
+use crate::nn::inputs::sentences::{SentenceToken, Sentences, TokenKind};
 use crate::nn::inputs::settings::{InputSettings, LabelScheme, PADDING};
 
 /// The tags of a sentence.
@@ -18,6 +18,8 @@ pub(crate) struct TagAnswer {
     pub(crate) pieces: Vec<String>,
     /// The label of each token.
     pub(crate) piece_labels: Vec<String>,
+    /// What each token is.
+    pub(crate) piece_kinds: Vec<TokenKind>,
 }
 
 /// Tags all words of all sentences.
@@ -62,6 +64,7 @@ pub(crate) fn tag(
             // Padding that is predicted for a real token reads as no entity, as in the files of the original.
             let is_padding = settings.label_scheme == LabelScheme::Biobert && label == PADDING;
             answer.piece_labels.push(if is_padding { settings.outside.clone() } else { label.clone() });
+            answer.piece_kinds.push(token.kind);
             let id = sentences.tokens.sequence(token.sequence)[token.place];
             answer.pieces.push(encoder.token(id).unwrap_or_else(|| id.to_string()));
         }

@@ -117,13 +117,19 @@ impl Sentences {
             all.notes.push(format!("{long} of {n} {what} are longer than {} tokens and {how}", settings.max_length));
         }
         if lost > 0 {
-            all.notes.push(format!("{lost} words of {what} stand behind the cut: they have the tag `{}`", settings.outside));
+            all.notes.push(format!(
+                "{lost} words of {what} stand behind the cut: they are not learned from, and asked about they have the tag `{}`",
+                settings.outside
+            ));
         }
         if shortened > 0 {
             all.notes.push(format!("{shortened} words of {what} have more than {room} pieces; the first {room} of each are read"));
         }
         if empty > 0 {
-            all.notes.push(format!("{empty} words of {what} have no piece in the vocabulary: they have the tag `{}`", settings.outside));
+            all.notes.push(format!(
+                "{empty} words of {what} have no piece in the vocabulary: they are not learned from, and asked about they have the tag `{}`",
+                settings.outside
+            ));
         }
         Ok(all)
     }

@@ -5,6 +5,8 @@ use lmprobe_core::{EncoderInfo, Error, Problem, Result, TaskHead};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sentences::TokenKind;
+
 /// How examples become inputs, and how logits become answers. It is stored in a checkpoint beside the head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,11 +89,11 @@ pub enum PairSeparator {
 /// The label of padding, which no real token has.
 pub(crate) const PADDING: &str = "[PAD]";
 /// The label of a word's further pieces.
-pub(crate) const FURTHER_PIECE: &str = "X";
+const FURTHER_PIECE: &str = "X";
 /// The label of special tokens before a text.
-pub(crate) const BEFORE_TEXT: &str = "[CLS]";
+const BEFORE_TEXT: &str = "[CLS]";
 /// The label of special tokens behind a text.
-pub(crate) const BEHIND_TEXT: &str = "[SEP]";
+const BEHIND_TEXT: &str = "[SEP]";
 
 impl LabelScheme {
     /// The labels of a head for a task with these: `BioBERT` has seven for `B`, `I` and `O`.
@@ -101,6 +103,16 @@ impl LabelScheme {
             Self::Words => own.collect(),
             Self::Biobert => [PADDING.to_owned()].into_iter().chain(own).chain([FURTHER_PIECE, BEFORE_TEXT, BEHIND_TEXT].map(str::to_owned)).collect(),
         }
+    }
+
+    /// The label of a token of a sentence with these tags, where every token has one.
+    pub(crate) fn token_label(self, kind: TokenKind, tags: &[String]) -> Option<&str> {
+        (self == Self::Biobert).then(|| match kind {
+            TokenKind::Before => BEFORE_TEXT,
+            TokenKind::Behind => BEHIND_TEXT,
+            TokenKind::First(word) => tags[word].as_str(),
+            TokenKind::Further(_) => FURTHER_PIECE,
+        })
     }
 
     /// Whether a label is one of the scheme's own and no tag of a word.

@@ -195,6 +195,7 @@ fn trained_by(script: &Script, problem: Problem) -> Map<String, Value> {
         ("learning_rate", script.learning_rate.into()),
         ("schedule", "linear".into()),
         ("weight_decay", 0.0.into()),
+        ("epsilon_hat", true.into()),
         ("max_grad_norm", 1.0.into()),
         ("overlap", "keep".into()),
     ]));
