@@ -49,7 +49,8 @@ impl Want {
     }
 }
 
-/// What one pass gave. Tensors are `f32`: on the CPU what [`Encoder::encode`] gives, on the encoder's device what [`Trainable::forward`] gives.
+/// What one pass gave. Tensors are `f32`: on the CPU what [`Encoder::encode`](crate::Encoder::encode) gives, on the encoder's device what
+/// [`Trainable::forward`](crate::Trainable::forward) gives.
 #[derive(Debug, Clone, Default)]
 pub struct EncoderOutput {
     /// The wanted hidden states as pairs of layer and `(rows, hidden)`, in the order wanted; rows are tokens, or those of [`Want::hidden_rows`].
