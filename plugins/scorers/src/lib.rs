@@ -46,4 +46,4 @@ pub use counts::{Counts, Scores};
 pub use error::{Error, Result};
 pub use lines::text_lines;
 pub use python_number::{float32_text, float64_text};
-pub use strict_json::read_json;
+pub use strict_json::{UniqueKeys, read_json};

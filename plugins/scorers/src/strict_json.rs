@@ -14,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// If it is not UTF-8 without a byte order mark or not JSON, or if a key of an object comes twice; the message names file and line.
 pub fn read_json(bytes: &[u8], file: &str) -> Result<Value> {
-    let Unique(value) = serde_json::from_str(text(bytes, file)?).map_err(|error| {
+    let UniqueKeys(value) = serde_json::from_str(text(bytes, file)?).map_err(|error| {
         if error.is_data() {
             let message = error.to_string();
             return Error::at(file, error.line(), message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message));
@@ -24,10 +24,10 @@ pub fn read_json(bytes: &[u8], file: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// A value without a key that comes twice.
-struct Unique(Value);
+/// A JSON value in which no object has a key twice. Of an object that has one, reading it is a data error that names the key.
+pub struct UniqueKeys(pub Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_any(Any).map(Self)
     }
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> std::result::Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(Unique(item)) = access.next_element()? {
+        while let Some(UniqueKeys(item)) = access.next_element()? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -81,7 +81,7 @@ impl<'de> Visitor<'de> for Any {
             if fields.contains_key(&key) {
                 return Err(A::Error::custom(format!("the key `{key}` comes twice; keep one")));
             }
-            let Unique(value) = access.next_value()?;
+            let UniqueKeys(value) = access.next_value()?;
             fields.insert(key, value);
         }
         Ok(Value::Object(fields))

@@ -346,7 +346,7 @@ mod tests {
             message("x.csv", "a,b\n5\" cut,\"x\nb,\"y\"\nc,z\n"),
             "x.csv:2: a quoted cell goes on behind its closing quote; a quote inside a quoted cell is written twice"
         );
-        assert_eq!(message("x.jsonl", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n"), "x.jsonl:2: the key `a` comes twice");
+        assert_eq!(message("x.jsonl", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n"), "x.jsonl:2: the key `a` comes twice; keep one");
         assert_eq!(message("x.csv", "a,a\n1,2\n"), "x.csv:1: the column `a` comes twice in the header");
         assert_eq!(message("x.csv", b"a,b\n1,2\nHu\xebt,2\n"), "x.csv:3: byte 0xeb is not UTF-8; save the file as UTF-8");
         assert_eq!(message("x.jsonl", "{\"a\": 1}\n[1]\n"), "x.jsonl:2: expected one JSON object a line, found an array");

@@ -169,13 +169,13 @@ impl Task for ExtractiveQa {
         let mut notes = Notes::default();
         let bioasq = self.params.format == Format::Bioasq;
         let form = Form { columns: self.params.columns.clone(), keep_strangers: bioasq };
-        let mut splits = if self.params.path.0.is_empty() {
-            self.paths.read(cx, |path| form.read(path, &mut notes))?
-        } else {
-            let all = SplitPaths { train: self.params.path.0.clone(), ..SplitPaths::default() };
-            let all = all.read(cx, |path| form.read(path, &mut notes))?.train;
-            self.drawn(all, &mut notes)
-        };
+        let together = SplitPaths { train: self.params.path.0.clone(), ..SplitPaths::default() };
+        let source = if together.train.is_empty() { &self.paths } else { &together };
+        let mut splits = source.read(cx, |path| form.read(path, &mut notes))?;
+        source.refuse_none(&splits, &notes)?;
+        if !together.train.is_empty() {
+            splits = self.drawn(splits.train, &mut notes);
+        }
         if bioasq {
             named_as_bioasq(&splits)?;
             splits.train.retain(|snippet| {
@@ -488,6 +488,7 @@ mod tests {
         assert_eq!(message(b""), "a.json: the file is empty");
         assert_eq!(message(b"{\"a\": \"\xff\"}"), "a.json:1: byte 0xff is not UTF-8; save the file as UTF-8");
         assert_eq!(message(b"{}"), "a.json: there is no array `data`; expected SQuAD's `data`, `paragraphs` and `qas`");
+        assert_eq!(message(b"{\"data\": []}"), "a.json: there is no example, neither to learn from nor to ask");
         assert_eq!(message(&squad("a", json!([{"question": "?"}]))), "a.json: article 1: a question has no `id`");
         let broken = squad("a", json!([{"id": 7, "question": "?", "answers": [{"text": "a", "answer_start": -1}]}]));
         assert_eq!(message(&broken), "a.json: question `7`: an answer needs a `text` and an `answer_start`, a whole number");

@@ -317,7 +317,7 @@ mod tests {
         let question = "{\"QUESTION\": \"Does it?\", \"CONTEXTS\": [\"It does.\"], \"final_decision\": \"yes\"}";
         let text = format!("{{\"7\": {question},\n\"8\": {question},\n\"7\": {question}}}");
         let message = call("yes-no", &[("a.json", text.as_bytes())], &json!({"test": "a.json"})).unwrap_err();
-        assert_eq!(message, "a.json:3: the key `7` comes twice");
+        assert_eq!(message, "a.json:3: the key `7` comes twice; keep one");
     }
 
     #[test]
