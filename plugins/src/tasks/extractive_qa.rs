@@ -15,7 +15,7 @@ use super::splits::{self, Found, Notes, PerSplit, SplitPaths};
 inventory::submit! {
     Registration {
         id: "extractive-qa",
-        version: 1,
+        version: 2,
         build: Build::Task(&build),
         summary: "questions whose answers stand in a context: SQuAD, BioASQ, MRQA, COVID-QA",
         manual: MANUAL,
