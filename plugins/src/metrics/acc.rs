@@ -15,7 +15,7 @@ use super::grouped::{Average, Grouped};
 inventory::submit! {
     Registration {
         id: "acc",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "share of questions with a right answer among the first k candidates",
         manual: MANUAL,

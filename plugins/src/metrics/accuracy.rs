@@ -15,7 +15,7 @@ use super::clusters::{Hits, ScoredRows, filled, push_share};
 inventory::submit! {
     Registration {
         id: "accuracy",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "share of texts, questions or words with the right label",
         manual: MANUAL,

@@ -16,7 +16,7 @@ use super::clusters::{Hits, Quantity, ScoredRows, filled, push_share};
 inventory::submit! {
     Registration {
         id: "answer-f1",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "exact match and F1 of words of extracted answers, as SQuAD scores them",
         manual: MANUAL,

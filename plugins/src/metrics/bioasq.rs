@@ -18,7 +18,7 @@ use super::clusters::{Hits, Quantity, ScoredRows, push_share};
 inventory::submit! {
     Registration {
         id: "bioasq",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "strict and lenient accuracy and MRR of factoid questions, answers pooled over the snippets of a question",
         manual: MANUAL,

@@ -16,7 +16,7 @@ use super::clusters::{Quantity, ScoredRows, filled, push_bootstrapped, sum};
 inventory::submit! {
     Registration {
         id: "calibration-error",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "expected calibration error: how far the probability of a predicted label is from how often it is right",
         manual: MANUAL,

@@ -16,7 +16,7 @@ use super::clusters::{ScoredRows, filled};
 inventory::submit! {
     Registration {
         id: "entity-f1",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "precision, recall and F1 of named entities: type, first and last word must be right",
         manual: MANUAL,

@@ -16,7 +16,7 @@ use super::clusters::{Hits, ScoredRows, filled, push_share};
 inventory::submit! {
     Registration {
         id: "f1",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "precision, recall and F1 of a classification: micro without the negative class, macro, each label",
         manual: MANUAL,

@@ -17,7 +17,7 @@ use super::clusters::{Quantity, ScoredRows, push_bootstrapped, sum};
 inventory::submit! {
     Registration {
         id: "label-cells-f1",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "precision, recall and F1 of any number of labels a text, over cells (text, label) and over texts",
         manual: MANUAL,

@@ -15,7 +15,7 @@ use super::grouped::{Average, Grouped, relation_seed};
 inventory::submit! {
     Registration {
         id: "mrr",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "mean of one over the rank of the best right answer",
         manual: MANUAL,

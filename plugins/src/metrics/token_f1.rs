@@ -18,7 +18,7 @@ use super::clusters::{Quantity, ScoredRows, filled, push_bootstrapped, sum};
 inventory::submit! {
     Registration {
         id: "token-f1",
-        version: 1,
+        version: 2,
         build: Build::Metric(&build),
         summary: "precision, recall and F1 of single words by type, as EBM-PICO is scored",
         manual: MANUAL,
