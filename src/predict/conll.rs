@@ -1,6 +1,5 @@
 //! Files with one word a line.
 
-use std::ffi::OsStr;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
@@ -40,13 +39,13 @@ impl WordLines {
                 if text.contains('\t') { text.split('\t').next().unwrap_or_default().trim() } else { text.split_whitespace().next().unwrap_or_default() };
             let ends = text.trim().is_empty() || word.starts_with("-DOCSTART-");
             if self.line == 1
-                && self.path.extension() == Some(OsStr::new("tsv"))
+                && self.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"))
                 && let Some(name) = column_of_texts(text)
             {
                 let message = format!("this is the header of a table: read its texts with `--column {name}`; if `{name}` is a word, name the file .conll");
                 return Err(Error::data(&self.path, 1, message));
             }
-            if word.contains(char::is_whitespace) {
+            if !ends && word.contains(char::is_whitespace) {
                 let shown: String = word.chars().take(40).collect();
                 let message = format!("the first column, `{shown}`, is more than one word; name the column of the texts of a table with --column");
                 return Err(Error::data(&self.path, self.line, message));
@@ -111,6 +110,12 @@ mod tests {
         }
         let expected = "x.tsv:2: the first column, `acute fever`, is more than one word; name the column of the texts of a table with --column";
         assert!(refusal("x.tsv", "fever\tB\nacute fever\tB\n").ends_with(expected));
+    }
+
+    #[test]
+    fn a_line_between_documents_is_no_word() {
+        assert_eq!(sentences("-DOCSTART- (1)\tO\n\nfever\tB\n"), [(3, vec!["fever".to_owned()])]);
+        assert!(refusal("X.TSV", "pmid\ttext\n1\tfever\n").contains("this is the header of a table"));
     }
 
     #[test]
