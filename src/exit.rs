@@ -1,9 +1,12 @@
 //! Exit codes: what a script can tell apart.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use lmprobe_core::Error;
 use lmprobe_registry::Invalid;
+
+use crate::run_file::shown;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,13 @@ impl Exit {
 /// A mistake in how a command was called that clap cannot see.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
+
+impl UsageError {
+    /// Refuses to replace a file that is there, unless that was asked for.
+    pub(crate) fn unless_replaceable(path: &Path, force: bool) -> Result<(), Self> {
+        if force || !path.exists() { Ok(()) } else { Err(Self(format!("{} is there already; --force replaces it", shown(path)))) }
+    }
+}
 
 impl std::fmt::Display for UsageError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -78,8 +78,8 @@ pub(crate) fn execute(arguments: &PredictArgs, console: Console) -> anyhow::Resu
     threads::arrange(arguments.threads);
     let interrupt = Interrupt::listen()?;
     let out = arguments.out.as_deref().filter(|out| out.as_os_str() != "-");
-    if let Some(out) = out.filter(|out| !arguments.force && out.exists()) {
-        return Err(UsageError(format!("{} is there already; --force replaces it", shown(out))).into());
+    if let Some(out) = out {
+        UsageError::unless_replaceable(out, arguments.force)?;
     }
     let model = arguments.read_as.open(&arguments.model, arguments.compute.dtype.as_deref(), console)?;
     let Some(head) = model.source.info().task_head.clone() else {
@@ -150,9 +150,7 @@ impl PredictArgs {
         if document == out {
             return Err(UsageError(format!("{}: the texts are written as .txt beside the annotations; end their file in .ann", shown(out))));
         }
-        if !self.force && document.exists() {
-            return Err(UsageError(format!("{} is there already; --force replaces it", shown(&document))));
-        }
+        UsageError::unless_replaceable(&document, self.force)?;
         Ok(document)
     }
 

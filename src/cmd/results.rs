@@ -79,9 +79,7 @@ impl ResultsArgs {
             if !paths.insert(path) {
                 return Err(UsageError(format!("two of these runs would write {}; write them into folders of their own", shown(path))).into());
             }
-            if !self.force && path.exists() {
-                return Err(UsageError(format!("{} is there already; --force replaces it", shown(path))).into());
-            }
+            UsageError::unless_replaceable(path, self.force)?;
         }
         Ok(files)
     }

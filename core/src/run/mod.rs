@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use polars::prelude::{DataFrame, NamedFrom, UInt32Chunked};
+use polars::prelude::DataFrame;
 
 use crate::manifest::{self, JobRecord, Manifest, ManifestJob};
 use crate::train::{Outcome, Signal, TrainingJob, remove_states, share_of, train};
@@ -268,14 +268,13 @@ impl Executor<'_> {
 
 fn first_of_each_relation(examples: &DataFrame, limit: u64) -> Result<DataFrame> {
     let mut seen: HashMap<&str, u64> = HashMap::new();
-    let rows: Vec<u32> = table::texts(examples, "relation")?
-        .into_iter()
-        .enumerate()
-        .filter_map(|(row, relation)| {
-            let count = seen.entry(relation).or_default();
-            *count += 1;
-            (*count <= limit).then(|| u32::try_from(row).expect("a table of examples has fewer than 2^32 rows"))
-        })
-        .collect();
-    Ok(examples.take(&UInt32Chunked::new("row".into(), rows))?)
+    let mut rows = Vec::new();
+    for (row, relation) in table::texts(examples, "relation")?.into_iter().enumerate() {
+        let count = seen.entry(relation).or_default();
+        *count += 1;
+        if *count <= limit {
+            rows.push(row);
+        }
+    }
+    table::rows(examples, &rows)
 }

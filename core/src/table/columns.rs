@@ -1,7 +1,8 @@
 //! Columns of tables, written and read.
 
 use polars::prelude::{
-    DataFrame, Float64Type, IntoColumn, IntoSeries, ListBuilderTrait, ListPrimitiveChunkedBuilder, NamedFrom, PolarsNumericType, Series, UInt64Type,
+    DataFrame, Float64Type, IntoColumn, IntoSeries, ListBuilderTrait, ListPrimitiveChunkedBuilder, NamedFrom, PolarsNumericType, Series, UInt32Chunked,
+    UInt64Type,
 };
 
 use crate::{FrameSchema, Result};
@@ -99,6 +100,15 @@ pub fn text_lists(frame: &DataFrame, name: &str) -> Result<Vec<Vec<String>>> {
 fn lists<T>(frame: &DataFrame, name: &str, items: impl Fn(&Series) -> Result<Vec<T>>) -> Result<Vec<Vec<T>>> {
     let column = frame.column(name)?.list()?;
     (0..column.len()).map(|row| column.get_as_series(row).map_or_else(|| Ok(Vec::new()), |cell| items(&cell))).collect()
+}
+
+/// These rows of a table, in this order.
+///
+/// # Errors
+/// If there is no such row.
+pub fn rows(frame: &DataFrame, rows: &[usize]) -> Result<DataFrame> {
+    let rows: Vec<u32> = rows.iter().map(|&row| u32::try_from(row).expect("a table of examples has fewer than 2^32 rows")).collect();
+    Ok(frame.take(&UInt32Chunked::from_vec("row".into(), rows))?)
 }
 
 /// A table from columns of one length.

@@ -4,7 +4,7 @@ mod columns;
 mod metric_rows;
 
 pub use columns::{
-    count_lists, counts_column, empty, frame_of, optional_reals, optional_texts, real_lists, reals_column, text_column, text_lists, texts, texts_column,
+    count_lists, counts_column, empty, frame_of, optional_reals, optional_texts, real_lists, reals_column, rows, text_column, text_lists, texts, texts_column,
 };
 pub use metric_rows::{MetricRow, MetricRows};
 

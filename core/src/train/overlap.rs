@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use polars::prelude::{DataFrame, UInt32Chunked};
+use polars::prelude::DataFrame;
 
 use super::task_share::Overlap;
 use crate::{Problem, Result, table};
@@ -49,7 +49,7 @@ impl Separation {
     /// The examples of `frame`, called `what` in notes, that may stay beside `others`.
     pub(super) fn apart(&mut self, frame: &DataFrame, what: &str, others: &DataFrame, against: Against) -> Result<DataFrame> {
         let stay = self.staying(frame, what, others, against)?;
-        if stay.len() == frame.height() { Ok(frame.clone()) } else { rows(frame, &stay) }
+        if stay.len() == frame.height() { Ok(frame.clone()) } else { table::rows(frame, &stay) }
     }
 
     /// As [`Self::apart`], as rows of `frame`, ascending.
@@ -174,12 +174,6 @@ fn series(name: &str) -> Option<((&str, &str), u64)> {
     let start =
         name[..end].rfind(|character: char| !character.is_ascii_digit()).map_or(0, |before| before + name[before..].chars().next().map_or(1, char::len_utf8));
     Some(((&name[..start], &name[end..]), name[start..end].parse().ok()?))
-}
-
-/// These rows of a table.
-pub(super) fn rows(frame: &DataFrame, rows: &[usize]) -> Result<DataFrame> {
-    let rows: Vec<u32> = rows.iter().map(|&row| u32::try_from(row).expect("a table of examples has fewer than 2^32 rows")).collect();
-    Ok(frame.take(&UInt32Chunked::from_vec("row".into(), rows))?)
 }
 
 #[cfg(test)]

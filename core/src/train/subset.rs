@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polars::prelude::DataFrame;
 
-use super::overlap::{Against, Separation, rows};
+use super::overlap::{Against, Separation};
 use super::task_share::{Overlap, TaskShare};
 use crate::{Error, Examples, Problem, Result, Seed, table};
 
@@ -44,9 +44,9 @@ pub fn share_of(examples: &Examples, share: &TaskShare, needs_dev: bool, seed: S
         if !held.is_empty() {
             let none = if examples.dev.height() == 0 { "the task has none" } else { "none of the task's is left" };
             separation.notes.push(format!("{} of {} training examples were held out as development examples, because {none}", held.len(), train.height()));
-            dev = rows(&train, &ascending(held))?;
+            dev = table::rows(&train, &ascending(held))?;
             let rest = ascending(order.iter().flatten().copied().collect());
-            let stay = separation.staying(&rows(&train, &rest)?, "training", &dev, Against::Development)?;
+            let stay = separation.staying(&table::rows(&train, &rest)?, "training", &dev, Against::Development)?;
             let stay: HashSet<usize> = stay.into_iter().map(|row| rest[row]).collect();
             for cluster in &mut order {
                 cluster.retain(|row| stay.contains(row));
@@ -64,7 +64,7 @@ pub fn share_of(examples: &Examples, share: &TaskShare, needs_dev: bool, seed: S
     if chosen.len() < whole {
         notes.push(format!("{} of {whole} training examples are learned from", chosen.len()));
     }
-    train = rows(&train, &ascending(chosen))?;
+    train = table::rows(&train, &ascending(chosen))?;
     let ids = |frame: &DataFrame| Ok::<_, crate::Error>(table::texts(frame, "example_id")?.into_iter().map(str::to_owned).collect::<Vec<_>>());
     let (train_ids, dev_ids) = (ids(&train)?, ids(&dev)?);
     let all = train_ids.iter().map(|id| (id, "train")).chain(dev_ids.iter().map(|id| (id, "dev"))).collect::<Vec<_>>();

@@ -57,13 +57,14 @@ A fresh head is drawn from the seed with the model's own deviation. `head: keep`
 **Words** are split into pieces one by one. The label stands on the first piece of a word (`label_position: first`), on the last, which is the only one of a causal
 decoder that has seen the whole word, or on all (`mean`: their logits are averaged); `auto` is the last for causal models, the first for others. Words without pieces
 are tagged `O` and counted. `label_scheme: biobert` is that of the original BioBERT: seven classes `[PAD]`, `B`, `I`, `O`, `X`, `[CLS]`, `[SEP]`, a label for every
-token, that of a word on its first piece: `auto` is `first` with it, for causal models too, and `last` and `mean` are refused. The original sums its loss over padding too, which depends on how far sequences are padded; here there is no padding, so that part is not reproduced.
+token, that of a word on its first piece: `auto` is `first` with it, for causal models too, and `last` and `mean` are refused. The original sums its loss over padding
+too, which depends on how far sequences are padded; here there is no padding, so that part is not reproduced.
 
 **Long inputs** are split into windows by default (`long_inputs: window`). Sentences are split into windows of whole words that overlap; each word is learned and read
 once, where it has most context. Of a pair the longer text is split, and the logits of an example are the mean over its windows. Nothing is lost but of a pair of two
 long texts: the shorter one keeps what fits half of the room, and such pairs are counted. `cut` cuts as the tokenizer does, of a pair the longer text first; words
-behind the cut are not learned from, and are answered with `O`. Contexts of questions are always split; every window is an example of its own, and one without the whole answer points to its first token.
-Of a long context nearly all windows are such: `windows_without_answer` takes so many of each question, drawn from the seed, as Alberti et al. do for Natural Questions.
+behind the cut are not learned from, and are answered with `O`. Contexts of questions are always split; every window is an example of its own, and one without the
+whole answer points to its first token. Of a long context nearly all windows are such: `windows_without_answer` takes so many of each question, drawn from the seed, as Alberti et al. do for Natural Questions.
 `window_overlap` is what two windows share, a third of `max_length` if empty; `window_step` in its place is how far they are apart, as in the original BioBERT. One of
 them replaces what a preset says of the other; both together are refused.
 

@@ -39,7 +39,8 @@ Asks questions about a context that holds the answer, word for word, or, in SQuA
   saying so is one of which nothing is known: it is counted, asked, and neither learned from nor scored.
 * Places are counted in characters. An answer that does not stand where the file says is looked for, and the nearest place is taken: by how
   much answers were moved is counted. Blanks, tabs and line ends are alike: an answer that differs from the context only in these is taken
-  as the context has it, and counted. A question none of whose answers is in the context is left out and counted.
+  as the context has it, and counted. Blanks around an answer are no part of it. A question none of whose answers is in the context is left
+  out and counted.
 * Questions of a document belong together: `document_id`, the title of the article, or the context; of an object a line the key that
   `columns: {document: ...}` names, or the context.
 * `format: bioasq` expects BioASQ's factoid questions in the form of SQuAD, a paragraph a snippet: the name of a question is 24 hexadecimal
@@ -479,6 +480,15 @@ mod tests {
         assert_eq!(
             answers_of("[7]").unwrap_err(),
             "a.json:1: question `7`: `spans` holds a number; expected objects with `text` and `answer_start`, or an object with these two as lists, or texts"
+        );
+        let named = |name: &str, content: &str| {
+            call("extractive-qa", &[(name, content.as_bytes())], &json!({"test": name, "columns": {"answers": "gold"}})).unwrap_err()
+        };
+        let row = "{\"question\": \"?\", \"context\": \"ab\", \"golds\": [\"ab\"]}";
+        assert_eq!(named("a.jsonl", row), "a.jsonl:1: no column for the answers: looked for `gold`; the keys are `question`, `context`, `golds`");
+        assert_eq!(
+            named("a.json", "{\"data\": []}"),
+            "a.json: `columns` names keys of objects that stand one a line, and the first line of this file is none that has them"
         );
     }
 

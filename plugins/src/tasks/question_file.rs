@@ -25,7 +25,7 @@ pub(crate) struct Question {
 }
 
 /// Keys of rows with other names than the usual ones.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Columns {
     /// The question; by default `question`.
@@ -45,6 +45,20 @@ pub(crate) struct Columns {
     document: Option<String>,
 }
 
+impl Columns {
+    /// Refuses names that no row has. Questions that stand in a list of their context may have any keys.
+    fn check(&self, file: &DataFile) -> Result<()> {
+        let has = |key: &str| file.rows.iter().any(|row| row.cells.contains_key(key));
+        let named = [("question", &self.question), ("context", &self.context), ("answers", &self.answers), ("id", &self.id), ("document", &self.document)];
+        for (what, name) in named {
+            if let Some(name) = name.as_deref().filter(|name| !has(name) && !has("qas")) {
+                file.column(&[name], what)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How files are read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form {
@@ -60,7 +74,16 @@ impl Form {
     /// If the file cannot be read or does not hold what its form says.
     pub(crate) fn read(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
         match text_file::ending(path).as_str() {
-            "json" if !self.has_lines(&text_file::read(path)?) => self.squad(path, notes),
+            "json" if !self.has_lines(&text_file::read(path)?) => {
+                if self.columns != Columns::default() {
+                    return Err(Error::data(
+                        path,
+                        None,
+                        "`columns` names keys of objects that stand one a line, and the first line of this file is none that has them",
+                    ));
+                }
+                self.squad(path, notes)
+            }
             "json" | "jsonl" | "ndjson" => self.json_lines(path, notes),
             _ => Err(Error::data(path, None, "cannot tell the format from the file's ending; expected `json` or `jsonl`")),
         }
@@ -103,6 +126,7 @@ impl Form {
     fn json_lines(&self, path: &Path, notes: &mut Notes) -> Result<Vec<Found<Question>>> {
         let file = DataFile::read(path)?;
         let columns = &self.columns;
+        columns.check(&file)?;
         let question = columns.question.as_deref().unwrap_or("question");
         let answers_key = columns.answers.as_deref().unwrap_or("answers");
         let ids: Vec<&str> = columns.id.as_deref().map_or_else(|| vec!["id", "qid"], |id| vec![id]);

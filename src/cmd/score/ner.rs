@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::cmd::score::input::Input;
 use crate::console::Console;
 use crate::exit::{Exit, UsageError};
-use crate::run_file::shown;
 
 /// Arguments of `lmprobe score ner`.
 #[derive(Debug, Args)]
@@ -40,8 +39,8 @@ pub(crate) struct NerArgs {
 /// Runs the command.
 pub(super) fn execute(arguments: &NerArgs, console: Console) -> anyhow::Result<Exit> {
     let target = arguments.output.as_ref().map(|folder| folder.join("NER_result_conll.txt"));
-    if let Some(there) = target.as_ref().filter(|target| !arguments.force && target.exists()) {
-        return Err(UsageError(format!("{} is there already; --force replaces it", shown(there))).into());
+    if let Some(target) = &target {
+        UsageError::unless_replaceable(target, arguments.force)?;
     }
     let (tokens, labels, gold) = (Input::read(Some(&arguments.tokens))?, Input::read(Some(&arguments.labels))?, Input::read(Some(&arguments.gold))?);
     let result = detokenize(Files { tokens: (&tokens.name, &tokens.bytes), labels: (&labels.name, &labels.bytes), gold: (&gold.name, &gold.bytes) })?;
